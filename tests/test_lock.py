@@ -1,0 +1,124 @@
+"""The neutral form of uv.lock."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from workshop import lock
+
+# Not a real address: the tests never ask anybody for anything.
+FILLED = """\
+version = 1
+resolution-markers = [
+    "sys_platform == 'win32'",
+    "sys_platform == 'linux'",
+]
+
+[[package]]
+name = "numpy"
+version = "2.2.0"
+source = { registry = "https://index.invalid/simple" }
+sdist = { url = "https://files.invalid/ab/numpy-2.2.0.tar.gz", hash = "sha256:aa", size = 12, upload-time = "2026-01-01T00:00:00.0Z" }
+wheels = [
+    { url = "https://files.invalid/cd/numpy-2.2.0-py3-none-any.whl", hash = "sha256:bb", size = 3 },
+]
+
+[[package]]
+name = "the-project"
+version = "0.1.0"
+source = { editable = "." }
+dependencies = [
+    { name = "numpy" },
+]
+
+[package.metadata]
+requires-dist = [{ name = "numpy", specifier = ">=2" }]
+
+[package.metadata.requires-dev]
+dev = [
+    { name = "pytest", specifier = ">=9" },
+]
+
+[[package]]
+name = "zipp"
+version = "4.1.2"
+source = { registry = "https://index.invalid/simple" }
+"""  # noqa: E501
+
+NEUTRAL = """\
+version = 1
+resolution-markers = [
+    "sys_platform == 'linux'",
+    "sys_platform == 'win32'",
+]
+
+[[package]]
+name = "numpy"
+version = "2.2.0"
+source = { registry = "." }
+sdist = { path = "numpy-2.2.0.tar.gz", hash = "sha256:aa" }
+wheels = [
+    { path = "numpy-2.2.0-py3-none-any.whl", hash = "sha256:bb" },
+]
+
+[[package]]
+name = "the-project"
+version = "0.1.0"
+source = { editable = "." }
+dependencies = [
+    { name = "numpy" },
+]
+
+[[package]]
+name = "zipp"
+version = "4.1.2"
+source = { registry = "." }
+"""
+
+
+def test_the_neutral_form_has_names_versions_and_hashes_and_no_address():
+    assert lock.neutral(FILLED) == NEUTRAL
+
+
+def test_the_neutral_form_of_a_neutral_lock_is_itself():
+    assert lock.neutral(NEUTRAL) == NEUTRAL
+
+
+def test_a_requirement_table_at_the_end_goes_too():
+    head, _, _ = FILLED.partition('[[package]]\nname = "zipp"')
+    assert "metadata" not in lock.neutral(head)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("2.2.0", "2.2.1"), ("sha256:bb", "sha256:bc"), ('name = "zipp"', 'name = "zip"')],
+)
+def test_another_name_version_or_hash_is_a_difference(old, new):
+    assert lock.differences(FILLED, NEUTRAL) == ""
+    assert new in lock.differences(FILLED.replace(old, new), NEUTRAL)
+
+
+def test_the_filter_reads_and_writes_bytes_and_needs_nothing_but_python():
+    filtered = subprocess.run(
+        [sys.executable, "-S", lock.__file__, "neutral"],
+        input=FILLED.replace("\n", "\r\n").encode(),
+        capture_output=True,
+        check=True,
+    )
+    assert filtered.stdout == NEUTRAL.encode()
+
+
+@pytest.mark.skipif(
+    not (lock.LOCK.parent / ".git").exists() or not shutil.which("git"), reason="not a git checkout"
+)
+def test_what_is_installed_from_is_what_is_committed():
+    staged = subprocess.run(
+        ["git", "show", ":uv.lock"], cwd=lock.LOCK.parent, capture_output=True, check=True
+    ).stdout.decode()
+    assert "://" not in staged
+    filled = lock.LOCK.read_text(encoding="utf-8")
+    assert lock.differences(filled, staged) == "", (
+        "uv.lock differs from the committed one; see CONTRIBUTING.md, 'The lock'"
+    )
