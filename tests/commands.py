@@ -1,0 +1,64 @@
+"""Driving the project as a participant does: by its commands."""
+
+import contextlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from workshop.drive import Driver
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(script: Path, *arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess:
+    """Run a script with these overrides, its output folder in `cwd`; return what it said.
+
+    The run store is the one that the environment names (see the fixture `mlflow_store`).
+    """
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8"} | variables
+    return subprocess.run(
+        [sys.executable, str(script), *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+    )
+
+
+def call(script: Path, *arguments: str, cwd: Path) -> str:
+    """Do the same in this process, which has imported everything; return what it printed.
+
+    Raises `workshop.drive.Crash` with the message that the script ended with.
+    """
+    with contextlib.chdir(cwd):
+        return Driver(script.parent).command(script.name, *arguments, own_store=False)
+
+
+def documented(path: Path) -> list[list[str]]:
+    """Return the commands in the code blocks of a Markdown file, each as its list of words."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", path.read_text(encoding="utf-8"), re.M | re.S)
+    lines = "".join(block for language, block in blocks if not language).splitlines()
+    commands = (line.split("   ")[0] for line in lines)  # without the explanation beside it
+    return [shlex.split(command) for command in commands if command.startswith("uv ")]
+
+
+CONFIGS = {
+    "train.py": "config",
+    "evaluate.py": "evaluate",
+    "tune.py": "tune",
+    "submit.py": "submit",
+}
+
+
+def composed(command: str):
+    """Compose the configuration of `uv run PART/SCRIPT OVERRIDES`; Crash if that cannot be."""
+    script, *words = command.removeprefix("uv run ").split()
+    part, name = script.split("/")[-2:]
+    # Of a sweep the first value of each key; flags and Hydra's own keys are no configuration.
+    overrides = [re.sub(r",.*", "", word) if "[" not in word else word for word in words]
+    overrides = [word for word in overrides if "=" in word]
+    assert (ROOT / script).is_file()
+    return Driver(ROOT / "solutions" / part).compose(*overrides, config=CONFIGS[name])

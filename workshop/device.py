@@ -1,0 +1,43 @@
+"""What makes PyTorch repeat itself, and the device to compute on."""
+
+import os
+
+import torch
+
+from workshop.errors import WorkshopError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def set_up(seed: int, threads: int, device: str) -> torch.device:
+    """Make what follows repeatable, and return the device to compute on.
+
+    The same seed, thread count and machine give the same numbers, bit for bit. Another thread
+    count, CPU or GPU adds in another order: the last digits differ, and after an epoch more do.
+    On cuda the same GPU and driver repeat; on mps Apple promises nothing.
+
+    Raises
+    ------
+    WorkshopError
+        There is no such device.
+    """
+    # cuBLAS is repeatable only with a workspace of fixed size, named before its first use.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)  # refuses an operation that is not repeatable
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a search for bugs, and slow
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)  # not Python's random: MLflow draws the names of runs from it
+    return pick_device(device)
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of this name; "auto" is cuda, else mps, else cpu."""
+    usable = ["cpu"]
+    if torch.backends.mps.is_available():
+        usable.insert(0, "mps")
+    if torch.cuda.is_available():
+        usable.insert(0, "cuda")
+    if name not in ("auto", *usable):
+        kind = "is not available on this machine" if name in DEVICES else "does not exist"
+        raise WorkshopError(f"device={name} {kind}. Expected one of: auto, {', '.join(usable)}.")
+    return torch.device(usable[0] if name == "auto" else name)

@@ -1,0 +1,96 @@
+"""How checks and hints look on the screen."""
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from workshop.checks import Result
+from workshop.course import Course, Hole
+from workshop.doctor import Finding
+from workshop.errors import WorkshopError
+
+STYLES = {"done": "green", "open": "yellow", "wrong": "red", "waiting": "dim"}
+
+
+def progress(results: Iterable[Result]) -> list[Result]:
+    """Collect the results, and show on a terminal that something happens meanwhile."""
+    console = Console(stderr=True)
+    found = []
+    with console.status("Running your code on the digits ...", spinner="line"):
+        for result in results:
+            found.append(result)
+    return found
+
+
+def table(found: list[Result], course: Course) -> None:
+    """Print a line for each hole, what is wrong, and what comes next."""
+    console = Console(highlight=False)
+    view = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("TODO", "state", "what", "where"):
+        view.add_column(column, no_wrap=column in ("TODO", "state"), header_style="bold")
+    for result in found:
+        where = f"{result.file.name}, {result.place}"
+        view.add_row(
+            result.hole.id, f"[{STYLES[result.state]}]{result.state}[/]", result.hole.title, where
+        )
+    console.print(view)
+
+    for result in found:
+        if result.state in ("wrong", "waiting"):
+            console.print(
+                f"\n[bold]TODO {result.hole.id}[/] {escape(result.message)}", soft_wrap=True
+            )
+    console.print()
+    done = sum(result.state == "done" for result in found)
+    following = next((r for r in found if r.state != "done"), None)
+    if following is None:
+        answers = course.solutions.relative_to(course.root) / found[0].hole.part
+        console.print(
+            f"All {done} done. To compare, our answers: {escape(answers.as_posix())}",
+            soft_wrap=True,
+        )
+        return
+    hole, file = following.hole, following.file
+    place = file.relative_to(course.root) if file.is_relative_to(course.root) else file
+    console.print(
+        f"{done} of {len(found)} done. Next: TODO {hole.id} in {escape(place.as_posix())}, "
+        f"{following.place}\n  {escape(hole.ask)}\n  a hint:  uv run workshop hint {hole.id}",
+        soft_wrap=True,
+    )
+
+
+def findings(found: Iterable[Finding]) -> bool:
+    """Print what the doctor found, as it comes; return whether anything failed."""
+    styles = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
+    console, failed = Console(highlight=False), False
+    for finding in found:
+        failed = failed or finding.state == "FAIL"
+        console.print(
+            f"[{styles[finding.state]}]{finding.state:5}[/]{escape(finding.what):15}", end=""
+        )
+        console.print(finding.message, markup=False, soft_wrap=True)
+    return failed
+
+
+def hint(hole: Hole, step: int) -> None:
+    """Print one rung of a hole's ladder of hints, and how to get the next.
+
+    Raises
+    ------
+    WorkshopError
+        The ladder has no such rung.
+    """
+    if not 1 <= step <= len(hole.hints):
+        raise WorkshopError(
+            f"TODO {hole.id} has hints 1 to {len(hole.hints)}, not {step}. "
+            f"The answer stands in solutions/{hole.part}/{hole.file}"
+        )
+    console = Console(highlight=False, markup=False)
+    console.print(f"TODO {hole.id}  {hole.part}/{hole.file}", style="bold", soft_wrap=True)
+    console.print(f"{hole.ask}\n", soft_wrap=True)
+    console.print(f"Hint {step} of {len(hole.hints)}:\n{hole.hints[step - 1]}\n", soft_wrap=True)
+    if step < len(hole.hints):
+        console.print(f"more:   uv run workshop hint {hole.id} {step + 1}")
+    console.print(f"check:  uv run workshop check {hole.id}")

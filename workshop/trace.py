@@ -1,0 +1,262 @@
+"""The trace of a run: everything it records so that someone else can repeat it.
+
+collect   gathers the trace; an item that cannot be had is named in `problems`, never raised
+record    stores it with the active MLflow run: tags `trace.*` and artifacts under `trace/`
+"""
+
+import dataclasses
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from workshop.checkout import MEGABYTE, Code, checkout_state
+from workshop.errors import WorkshopError
+from workshop.machine import (
+    Environment,
+    Machine,
+    environment,
+    installed_packages,
+    machine,
+    neutral_lock,
+)
+from workshop.masking import masked, masked_arguments, masked_text
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+SCHEMA = 1
+FOLDER = "trace"  # of the run's artifacts
+LARGEST_PATCH = 20 * MEGABYTE
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Dataset(Protocol):
+    """What a trace needs to know of a dataset."""
+
+    name: str
+    digest: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Data:
+    name: str
+    digest: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Everything that a run records of itself.
+
+    `patch` and `packages` are stored as files of their own beside trace.json. `script` is relative
+    to the checkout, None in a notebook. `problems` says which items could not be had, and why.
+    """
+
+    started: str
+    seed: int | None
+    script: str | None
+    directory: str
+    command: tuple[str, ...]
+    overrides: tuple[str, ...]
+    config: dict[str, object]
+    code: Code
+    data: Data | None
+    environment: Environment | None
+    machine: Machine | None
+    problems: dict[str, str]
+    schema: int = SCHEMA
+    patch: bytes = b""
+    packages: tuple[str, ...] = ()
+
+
+NO_CODE = (Code(), b"")
+
+
+def collect(
+    cfg: "DictConfig | Mapping[str, object]",
+    dataset: Dataset,
+    root: Path = ROOT,
+    *,
+    overrides: Sequence[str] | None = None,
+) -> Trace:
+    """Gather the trace of a run that is about to start. Never raises for an item it cannot have.
+
+    `overrides` are those of the Hydra job unless given: a tuning trial, which composes a
+    configuration of its own inside a job, names them.
+    """
+    problems: dict[str, str] = {}
+
+    def attempt(item: str, gather: Callable[[], T], otherwise: T) -> T:
+        try:
+            return gather()
+        except Exception as error:
+            problems[item] = masked_text(f"{type(error).__name__}: {error}")[:1000]
+            log.warning("The trace of this run lacks its %s: %s", item, problems[item])
+            return otherwise
+
+    config = attempt("configuration", lambda: resolved(cfg), {})
+    if "configuration" in problems:  # an interpolation may fail: then as it is written
+        config = attempt("configuration as written", lambda: resolved(cfg, resolve=False), {})
+    if overrides is None:
+        overrides = attempt("overrides", hydra_overrides, ())
+    lock = attempt("lock", lambda: neutral_lock(root), None)
+    packages = attempt("packages", installed_packages, {})
+    code, patch = attempt("code", lambda: checkout_state(root, lock, "lock" in problems), NO_CODE)
+    if len(patch) > LARGEST_PATCH:
+        problems["patch"] = f"{len(patch) / MEGABYTE:.0f} MB of changes; not stored"
+        log.warning("The changes since the last commit are too large to keep. Commit them.")
+        patch = b""
+    return Trace(
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        seed=attempt("seed", lambda: _seed(config), None),
+        script=attempt("script", lambda: running_script(root), None),
+        directory=attempt("directory", lambda: str(Path.cwd()), ""),
+        command=attempt("command", lambda: masked_arguments(sys.argv), ()),
+        overrides=masked_arguments(overrides),
+        config=config,
+        code=code,
+        data=attempt("data", lambda: Data(dataset.name, dataset.digest, dataset.source), None),
+        environment=attempt("environment", lambda: environment(lock, packages), None),
+        machine=attempt("machine", machine, None),
+        problems=problems,
+        patch=patch,
+        packages=tuple(f"{name}=={version}" for name, version in packages.items()),
+    )
+
+
+def resolved(cfg: "DictConfig | Mapping[str, object]", resolve: bool = True) -> dict[str, object]:
+    """Return the configuration as plain values, interpolations resolved and secrets masked."""
+    from omegaconf import OmegaConf
+
+    config = cfg if OmegaConf.is_config(cfg) else OmegaConf.create(dict(cfg))
+    plain = OmegaConf.to_container(config, resolve=resolve, enum_to_str=True)
+    return {str(key): masked(value, str(key)) for key, value in plain.items()}
+
+
+def _seed(config: Mapping[str, object]) -> int | None:
+    seed = config.get("seed")
+    return None if seed is None else int(str(seed))
+
+
+def _hydra_job() -> "DictConfig | None":
+    if "hydra" not in sys.modules:
+        return None
+    from hydra.core.hydra_config import HydraConfig
+
+    return HydraConfig.get() if HydraConfig.initialized() else None
+
+
+def hydra_overrides() -> tuple[str, ...]:
+    """Return the overrides of the running Hydra job; none outside Hydra."""
+    job = _hydra_job()
+    return tuple(job.overrides.task) if job else ()
+
+
+def running_script(root: Path) -> str | None:
+    """Return the script that runs, relative to the checkout if it lies there; None in a notebook.
+
+    In a worker of a Hydra launcher the command line names the launcher, so the script is looked
+    for beside the configuration folder that the job came from.
+    """
+    candidates = [Path(sys.argv[0])]
+    if job := _hydra_job():
+        for source in job.runtime.config_sources:
+            if source.provider == "main" and source.schema == "file":
+                for folder in (Path(source.path), Path(source.path).parent):
+                    candidates.append(folder / f"{job.job.name}.py")
+    for candidate in candidates:
+        script = candidate.resolve()
+        installed = Path(sys.prefix).resolve() in script.parents  # ipykernel_launcher.py, say
+        if script.suffix == ".py" and script.is_file() and not installed:
+            root = root.resolve()
+            return script.relative_to(root).as_posix() if root in script.parents else str(script)
+    return None
+
+
+def tags(trace: Trace) -> dict[str, str]:
+    """Return the tags by which the MLflow UI can filter runs, like tags.`trace.dirty` = 'true'."""
+    dirty = {True: "true", False: "false", None: "unknown"}[trace.code.dirty]
+    values = {
+        "commit": trace.code.commit,
+        "branch": trace.code.branch,
+        "dirty": dirty,
+        "dataset": trace.data and trace.data.name,
+        "dataset_digest": trace.data and trace.data.digest,
+        "seed": trace.seed,
+        "lock": trace.environment and trace.environment.lock,
+        "environment": trace.environment and trace.environment.installed,
+        "problems": ", ".join(trace.problems) or None,
+    }
+    # A branch may have a name that is no Unicode; databases of a server take 5,000 characters.
+    return {
+        f"trace.{name}": str(value).encode(errors="replace").decode()[:1000]
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def to_json(trace: Trace) -> str:
+    """Return trace.json: all of the trace but what has files of its own."""
+    fields = dataclasses.asdict(trace)
+    del fields["patch"], fields["packages"]
+    return json.dumps(fields, indent=2)
+
+
+def from_json(text: str, patch: bytes = b"", packages: tuple[str, ...] = ()) -> Trace:
+    """Return the trace that `to_json` wrote.
+
+    Raises
+    ------
+    WorkshopError
+        The text is no trace, or one of another version of the workshop.
+    """
+    try:
+        fields = json.loads(text)
+        if fields["schema"] != SCHEMA:
+            raise WorkshopError(
+                f"This trace has the form {fields['schema']}, expected {SCHEMA}: another version "
+                "of the workshop recorded it. Check out that version to read it."
+            )
+        kinds = {"code": Code, "data": Data, "environment": Environment, "machine": Machine}
+        for part, kind in kinds.items():
+            if fields[part] is not None:
+                fields[part] = kind(**_tuples(fields[part]))
+        return Trace(**_tuples(fields), patch=patch, packages=packages)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WorkshopError(f"trace.json cannot be read ({error}): it was altered.") from error
+
+
+def _tuples(fields: dict[str, object]) -> dict[str, object]:
+    return {key: tuple(item) if isinstance(item, list) else item for key, item in fields.items()}
+
+
+def record(trace: Trace, folder: str = FOLDER) -> None:
+    """Store the trace with the active MLflow run, below `folder` of its artifacts.
+
+    The tags are set by the first trace of a run; that of a continuation goes below trace/.
+    """
+    import mlflow
+    import yaml
+
+    if folder == FOLDER:
+        mlflow.set_tags(tags(trace))
+    with tempfile.TemporaryDirectory() as name:
+        files = Path(name)
+        # As bytes: Windows would turn line ends, and paths may hold what is no Unicode.
+        (files / "trace.json").write_bytes(to_json(trace).encode())
+        config = yaml.safe_dump(trace.config, sort_keys=False, allow_unicode=True)
+        (files / "config.yaml").write_bytes(config.encode(errors="replace"))
+        (files / "packages.txt").write_bytes("".join(f"{p}\n" for p in trace.packages).encode())
+        if trace.patch:
+            (files / "changes.patch").write_bytes(trace.patch)
+        mlflow.log_artifacts(name, folder)

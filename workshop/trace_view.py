@@ -1,0 +1,197 @@
+"""Fetching the trace of a run and showing it, with the commands that repeat the run."""
+
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from workshop.errors import WorkshopError
+from workshop.masking import MASK
+from workshop.trace import FOLDER, Trace, from_json
+from workshop.tracking import find_run, no_progress_bars
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from rich.console import Console, RenderableType
+
+
+def read(run_id: str) -> Trace:
+    """Fetch the trace of a run from the store.
+
+    Parameters
+    ----------
+    run_id : str
+        The id of the run, or the beginning of it.
+
+    Raises
+    ------
+    WorkshopError
+        No such run, several of them, a deleted one, or one that recorded no trace.
+    """
+    return fetch(find_run(run_id))
+
+
+def fetch(run: "Run") -> Trace:
+    """Fetch the trace of a run that was found. Raises as `read` does."""
+    from mlflow import MlflowClient
+
+    run_id = run.info.run_id
+    client = MlflowClient()
+    if not client.list_artifacts(run_id, FOLDER):
+        raise WorkshopError(
+            f"The run {run_id} has no trace: it was not started with workshop.tracking.start_run, "
+            "or its artifacts were removed."
+        )
+    with tempfile.TemporaryDirectory() as name, no_progress_bars():
+        folder = Path(client.download_artifacts(run_id, FOLDER, name))
+        patch, packages = folder / "changes.patch", folder / "packages.txt"
+        return from_json(
+            (folder / "trace.json").read_text(encoding="utf-8"),
+            patch.read_bytes() if patch.exists() else b"",
+            tuple(packages.read_text(encoding="utf-8").splitlines()) if packages.exists() else (),
+        )
+
+
+def show(run_id: str, console: "Console | None" = None) -> None:
+    """Print the trace of a run and the commands that repeat it. Raises as `read` does."""
+    from rich.console import Console
+
+    if console is None:
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors="replace")  # an accent must not end a plain console
+        console = Console()
+    run = find_run(run_id)
+    trace = fetch(run)
+    console.print(table(trace, run))
+    console.print("To repeat it:", style="bold")
+    for line in repeat_commands(trace, run):
+        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def repeat_commands(trace: Trace, run: "Run") -> list[str]:
+    """Return the commands that repeat a run beside the present checkout.
+
+    A worktree, since `git checkout` would stumble over the uv.lock that uv rewrote.
+    """
+    if trace.code.commit is None or trace.script is None:
+        missing = "commit" if trace.code.commit is None else "script"
+        return [f"# Not possible by command alone: the trace names no {missing}."]
+    folder = f"../repeat-{run.info.run_id[:8]}"
+    commands = [f"git worktree add --detach {folder} {trace.code.commit}"]
+    stored = f"{FOLDER}/changes.patch"
+    artifacts = urlsplit(run.info.artifact_uri)
+    is_local = artifacts.scheme == "file"
+    if trace.patch and not is_local:  # from here, where the environment is complete
+        download = f"uv run mlflow artifacts download -r {run.info.run_id}"
+        commands.append(f"{download} -a {stored} -d {folder}")
+    commands.append(f"cd {folder}")
+    if trace.patch:  # before uv sync, which fills in the lock that the patch may change
+        path = f"{url2pathname(artifacts.path)}/{stored}" if is_local else "changes.patch"
+        commands.append(f"git apply {shlex.quote(path)}")
+    if trace.code.not_stored:
+        commands.append("# Copy the files that the trace names but does not hold.")
+    # Not --locked: the committed lock has no addresses, and uv fills them in, keeping versions.
+    commands.append("uv sync")
+    commands.append(printable(shlex.join(["uv", "run", trace.script, *trace.overrides])))
+    if any(MASK in override for override in trace.overrides):
+        commands.append(f"# Put the secrets back where it says {MASK}.")
+    return commands
+
+
+def table(trace: Trace, run: "Run | None" = None) -> "RenderableType":
+    """Return the trace as a table of 80 columns or less; with `run`, its outcome too."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2), expand=False)
+    grid.add_column(style="cyan", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for title, rows in _sections(trace, run).items():
+        grid.add_row(Text(title, style="bold"), "")
+        for name, value in rows:
+            if value not in (None, ""):
+                # Text, not str: a name may look like rich's markup.
+                grid.add_row(Text(f"  {printable(name)}"), Text(printable(str(value))))
+    return grid
+
+
+def printable(text: str) -> str:
+    """Replace what could steer a terminal, such as escape sequences in a run's name."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
+Rows = list[tuple[str, object]]
+
+
+def _sections(trace: Trace, run: "Run | None") -> dict[str, Rows]:
+    code, data, packages, machine = trace.code, trace.data, trace.environment, trace.machine
+    sections = {"Run": _outcome(run) if run else []}
+    sections["Run"] += [
+        ("started", trace.started),
+        ("directory", trace.directory),
+        ("command", " ".join(trace.command)),
+    ]
+    state = {True: "changed since the commit", False: "as committed", None: "unknown"}[code.dirty]
+    sections["Code"] = [
+        ("commit", code.commit or "none"),
+        ("branch", code.branch or (code.commit and "none (detached)")),
+        ("files", state),
+        ("changed", _listed(code.changed)),
+        ("not stored", _listed(code.not_stored)),
+    ]
+    overrides = " ".join(trace.overrides) or "none"
+    sections["Configuration"] = [("overrides", overrides), *_flat(trace.config)]
+    if data:
+        sections["Data"] = [("dataset", data.name), ("digest", data.digest), ("from", data.source)]
+    if packages:
+        as_locked = _listed(f"{k} {v}" for k, v in packages.differs.items()) or "none"
+        sections["Environment"] = [
+            ("python", packages.python),
+            ("lock", packages.lock or "none"),
+            ("installed", packages.installed),
+            ("not as locked", as_locked if packages.lock else "unknown"),
+        ]
+    if machine:
+        sections["Machine"] = [
+            ("platform", machine.platform),
+            ("cpu", f"{machine.cpu}, {machine.cores} cores, {machine.usable_cores} usable"),
+            ("gpu", ", ".join(machine.gpus)),
+            ("cuda", machine.cuda),
+            ("driver", machine.driver),
+            ("threads", ", ".join(f"{k} {v}" for k, v in machine.threads.items())),
+            *machine.variables.items(),
+        ]
+    if trace.problems:
+        sections["Could not be recorded"] = list(trace.problems.items())
+    return sections
+
+
+def _outcome(run: "Run") -> Rows:
+    info = run.info
+    duration = None
+    if info.end_time:
+        duration = timedelta(seconds=round((info.end_time - info.start_time) / 1000))
+    metrics = "\n".join(f"{name} {value:.6g}" for name, value in sorted(run.data.metrics.items()))
+    outcome = [("name", info.run_name), ("id", info.run_id), ("status", info.status)]
+    return [*outcome, ("duration", duration), ("metrics", metrics)]
+
+
+def _listed(items: Iterable[str], most: int = 10) -> str:
+    """Return one item a line, the first few of many."""
+    lines = list(items)
+    more = [f"and {len(lines) - most} more"] if len(lines) > most else []
+    return "\n".join(lines[:most] + more)
+
+
+def _flat(config: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str, object]]:
+    """Yield the leaves of a nested configuration with their dotted names."""
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
