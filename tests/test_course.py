@@ -1,0 +1,77 @@
+"""The course and the trees derived from its solutions, on a toy course."""
+
+import pytest
+
+from workshop import course
+from workshop.errors import WorkshopError
+
+
+def the_part(read):
+    (part,) = read.parts
+    return part
+
+
+def test_the_derived_part_holds_the_stubs_and_is_else_equal(toy_course):
+    derived = course.derive(toy_course, the_part(toy_course))
+    script = next(content for file, content in derived.items() if file.name == "train.py").decode()
+    solved = (toy_course.solutions / "part9_toy" / "train.py").read_text(encoding="utf-8")
+    assert script == solved.replace(
+        "    return 2 * number\n",
+        '    raise NotImplementedError("TODO 9.2: return twice the number")\n',
+    ).replace("    print(number)\n", "")
+
+
+def test_a_freshly_derived_part_is_in_step(toy_course):
+    part = the_part(toy_course)
+    assert course.drift(toy_course, part, inside=True) == []
+
+
+def test_every_kind_of_drift_is_named(toy_course):
+    part = the_part(toy_course)
+    folder = toy_course.root / "part9_toy"
+    (folder / "extra.py").write_text("", encoding="utf-8")
+    (folder / "conf" / "config.yaml").unlink()
+    script = folder / "train.py"
+    script.write_text(script.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    assert course.drift(toy_course, part, inside=True) == [
+        "part9_toy/conf/config.yaml is missing",
+        "part9_toy/train.py differs from the solutions",
+        "part9_toy/extra.py is not in the solutions",
+    ]
+
+
+def test_a_filled_in_hole_is_drift_inside_but_not_outside_the_regions(toy_course, solve):
+    part = the_part(toy_course)
+    solve(toy_course, "9.2", "return 3")
+    assert course.drift(toy_course, part, inside=False) == []
+    assert course.drift(toy_course, part, inside=True)
+
+
+def test_deriving_keeps_what_it_writes_over(toy_course, solve, tmp_path):
+    solve(toy_course, "9.2", "return 'my work'")
+    course.write(toy_course, the_part(toy_course), tmp_path / "kept")
+    (kept,) = (tmp_path / "kept").rglob("train.py")
+    assert "my work" in kept.read_text(encoding="utf-8")
+    assert course.drift(toy_course, the_part(toy_course), inside=True) == []
+
+
+def test_deriving_twice_does_nothing_the_second_time(toy_course, tmp_path):
+    assert course.write(toy_course, the_part(toy_course), tmp_path / "kept") == []
+
+
+def test_a_hole_without_description_is_named(toy_course):
+    script = toy_course.solutions / "part9_toy" / "train.py"
+    text = script.read_text(encoding="utf-8")
+    script.write_text(text + "##TODO 9.9## More.\n##END##\n", encoding="utf-8")
+    with pytest.raises(WorkshopError, match=r"9\.9"):
+        course.load(toy_course.root, toy_course.root / "exercises")
+
+
+@pytest.mark.parametrize("what", ["part9_toy", "part9_toy/", "part9", "9"])
+def test_a_part_can_be_named_in_several_ways(toy_course, what):
+    assert [hole.id for hole in toy_course.select(what)] == ["9.1", "9.2", "9.3", "9.4"]
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones(toy_course):
+    with pytest.raises(WorkshopError, match=r"'2\.7'(.|\n)*part9_toy(.|\n)*9\.1, 9\.2"):
+        toy_course.select("2.7")

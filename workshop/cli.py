@@ -1,0 +1,203 @@
+"""The command `workshop`: what a participant types beside the parts' own scripts.
+
+Every import that takes time stands in the command that needs it, so that --help is instant.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from workshop.errors import WorkshopError
+from workshop.leaderboard import admin
+
+KEPT = "outputs/replaced"  # where files go before a command writes over them
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 all well, 1 not yet, 2 wrong input."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except WorkshopError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="workshop", description="Check exercises, get hints, read the trace of a run."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    add = commands.add_parser("check", help="which TODOs are done, open or wrong")
+    add.add_argument("what", nargs="?", metavar="PART|TODO", help="part1, 1.3 ... (default: all)")
+    add.add_argument("--tree", type=Path, help="check another tree, such as solutions")
+    add.set_defaults(command=_check)
+
+    add = commands.add_parser("hint", help="a hint for one TODO")
+    add.add_argument("todo", metavar="TODO", help="its number, such as 1.3")
+    add.add_argument("step", nargs="?", type=int, default=1, help="1 is a nudge, 3 nearly all")
+    add.set_defaults(command=_hint)
+
+    add = commands.add_parser("trace", help="what a run recorded so that it can be repeated")
+    add.add_argument("run_id", metavar="RUN_ID", help="the run's id, or the beginning of it")
+    add.set_defaults(command=_trace)
+
+    add = commands.add_parser("data", help="fetch Fashion-MNIST before it is needed, and verify it")
+    add.set_defaults(command=_data)
+
+    add = commands.add_parser("doctor", help="is this machine ready for the workshop?")
+    add.set_defaults(command=_doctor)
+
+    add = commands.add_parser("join", help="join the leaderboard, once")
+    add.add_argument("code", metavar="CODE@HOST:PORT", help="as the leaderboard's page shows it")
+    who = add.add_mutually_exclusive_group(required=True)
+    who.add_argument("--name", nargs="+", help="what the board shows of you")
+    who.add_argument("--token", action="store_true", help="you were given a token: it is asked for")
+    add.set_defaults(command=_join)
+
+    add = commands.add_parser("sync", help="send the leaderboard what it missed of your runs")
+    add.set_defaults(command=_sync)
+
+    add = commands.add_parser("serve", help="for instructors: run the leaderboard")
+    add.add_argument("--host", default="0.0.0.0", help="listen there only (default: everywhere)")
+    add.add_argument("--port", type=int, default=8765)
+    add.add_argument("--folder", type=Path, help="where its data lies (default: leaderboard)")
+    add.add_argument("--name", help="of the competition")
+    add.add_argument("--data", choices=("fashion_mnist", "digits"))
+    add.add_argument("--workers", type=int, default=1, metavar="N", help="web processes")
+    add.add_argument("--database-url", metavar="postgresql+psycopg://…")
+    add.add_argument("--artifacts", metavar="FOLDER|s3://…", help="where models and files lie")
+    add.add_argument("--address", metavar="URL", help="the public one, of a proxy before it")
+    add.add_argument("--hide-code", action="store_true", help="no join code on the page")
+    add.set_defaults(command=_serve)
+
+    add = commands.add_parser("admin", help="for instructors: lead the competition")
+    admin.add_arguments(add)
+    add.set_defaults(command=admin.run)
+
+    add = commands.add_parser("recompute", help="compute every score of an export again")
+    add.add_argument("folder", type=Path, help="which `workshop admin export` wrote")
+    add.set_defaults(command=lambda options: admin.recompute(options.folder))
+
+    add = commands.add_parser("derive", help="for maintainers: write the parts from the solutions")
+    add.add_argument("--check", action="store_true", help="write nothing; fail if they differ")
+    add.set_defaults(command=_derive)
+
+    add = commands.add_parser("slides", help="for instructors: build the slides")
+    add.add_argument("--lang", default="en", help="the language (default: en)")
+    add.add_argument("--handout", action="store_true", help="the handout alone")
+    add.add_argument(
+        "--figures", nargs="*", metavar="NAME", help="first draw these figures anew, or all stale"
+    )
+    add.set_defaults(command=_slides)
+    return parser
+
+
+def _check(options: argparse.Namespace) -> int:
+    from workshop import checks, course, report
+
+    read = course.load()
+    tree = options.tree.resolve() if options.tree else None
+    found = report.progress(checks.results(read, read.select(options.what), tree))
+    report.table(found, read)
+    return 0 if all(result.state == "done" for result in found) else 1
+
+
+def _hint(options: argparse.Namespace) -> int:
+    from workshop import course, report
+
+    holes = course.load().holes
+    if options.todo not in holes:
+        raise WorkshopError(f"There is no TODO {options.todo!r}. There are: {', '.join(holes)}")
+    report.hint(holes[options.todo], options.step)
+    return 0
+
+
+def _trace(options: argparse.Namespace) -> int:
+    from workshop import trace_view
+
+    trace_view.show(options.run_id)
+    return 0
+
+
+def _data(options: argparse.Namespace) -> int:
+    from workshop import data
+
+    print(f"Fashion-MNIST is complete and verified: {data.fetch_fashion_mnist()}")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from workshop import doctor, report
+
+    return 1 if report.findings(doctor.findings()) else 0
+
+
+def _join(options: argparse.Namespace) -> int:
+    import getpass
+
+    from workshop.participant import membership
+
+    if options.token:
+        joined = membership.adopt(options.code, getpass.getpass("Token: ").strip())
+    else:
+        joined = membership.join(options.code, " ".join(options.name))
+    now, before = joined.membership, joined.before
+    print(f"You are {'' if joined.new else 'already '}in: {now.name!r} at {now.address}")
+    if before:
+        print(f"You have left {before.address}; to return: workshop join with its code.")
+    print("  train, for all to see:  uv run part3_competition/train.py tracking=shared")
+    print("  send in a model:        uv run part3_competition/submit.py run_id=best")
+    return 0
+
+
+def _sync(options: argparse.Namespace) -> int:
+    from workshop.participant import live, membership, submission
+
+    done = live.sync(membership.current())
+    print(f"{len(done.sent)} runs sent" if done.sent else "Nothing was missing.")
+    for run_id in done.training:
+        print(f"{run_id[:8]} is still training, and sends for itself.")
+    for run_id, reason in done.failed.items():
+        print(f"{run_id[:8]} not sent: {reason}", file=sys.stderr)
+    if packages := submission.kept():
+        print(f"{len(packages)} submissions wait. To send them: {submission.SEND_LATER}")
+    return 1 if done.failed else 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from workshop.leaderboard import serve
+
+    asked = {name: value for name, value in vars(options).items() if name != "command"}
+    return serve.serve(serve.Options(**asked))
+
+
+def _derive(options: argparse.Namespace) -> int:
+    from workshop import course
+
+    read = course.load()
+    if options.check:
+        drift = [line for part in read.parts for line in course.drift(read, part, inside=True)]
+        print("\n".join([*drift, "Mend it: uv run workshop derive"] if drift else ["in step"]))
+        return 1 if drift else 0
+    for part in read.parts:
+        for line in course.write(read, part, read.root / KEPT):
+            print(line)
+    return 0
+
+
+def _slides(options: argparse.Namespace) -> int:
+    from workshop import slides
+
+    if options.figures is not None:
+        for name in slides.draw(options.figures):
+            print(f"drew slides/figures/{name}")
+    slides.make(options.lang, options.handout)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

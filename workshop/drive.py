@@ -1,0 +1,405 @@
+"""Run a part's script on small data, in a store of its own, and keep what it recorded.
+
+The checks look at the result: what the run logged, what the script's functions were called with,
+the figures it saved. The script runs in this process; its own run store is never touched.
+"""
+
+import atexit
+import contextlib
+import functools
+import importlib.util
+import inspect
+import io
+import os
+import shutil
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from workshop import regions, tracking
+from workshop.errors import WorkshopError, innermost
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+class Crash(WorkshopError):
+    """The script did not come to its end.
+
+    `hole` is the id of the region in which it failed, None if it failed elsewhere.
+    """
+
+    def __init__(self, message: str, hole: str | None):
+        super().__init__(message)
+        self.hole = hole
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a function of the script."""
+
+    arguments: dict
+    result: object
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure as it was saved: the tick labels and arrays of its axes."""
+
+    x_labels: list[str]
+    y_labels: list[str]
+    arrays: list
+
+
+@dataclass
+class Record:
+    """What one run of a script left: MLflow runs, calls by function name, figures by file name.
+
+    `locals` are the variables of `main` at the place where the run was told to stop.
+    """
+
+    runs: list = field(default_factory=list)
+    locals: dict = field(default_factory=dict)
+    calls: dict[str, list[Call]] = field(default_factory=dict)
+    figures: dict[str, Figure] = field(default_factory=dict)
+
+    @property
+    def run(self):
+        """The one MLflow run that the script made (mlflow.entities.Run)."""
+        assert len(self.runs) == 1, f"the script made {len(self.runs)} runs, expected 1"
+        return self.runs[0]
+
+    def artifact(self, name: str) -> str | None:
+        """Return the text of an artifact of the run, None if there is no such file."""
+        import mlflow
+
+        with contextlib.suppress(mlflow.exceptions.MlflowException, OSError):
+            return mlflow.artifacts.load_text(f"{self.run.info.artifact_uri}/{name}")
+        return None
+
+
+class Driver:
+    """Runs the scripts of one part's folder; equal runs are done once.
+
+    Parameters
+    ----------
+    folder : the folder of the part, in any tree.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._records: dict[tuple, Record | Crash] = {}
+
+    def compose(self, *overrides: str, config: str = "config", with_hydra: bool = False):
+        """Compose the part's configuration, as `uv run SCRIPT OVERRIDES` would.
+
+        Raises
+        ------
+        Crash
+            The configuration cannot be composed.
+        """
+        from hydra import compose, initialize_config_dir
+        from hydra.core.global_hydra import GlobalHydra
+
+        GlobalHydra.instance().clear()
+        try:
+            with initialize_config_dir(str((self.folder / "conf").resolve()), version_base="1.3"):
+                return compose(config, list(overrides), return_hydra_config=with_hydra)
+        except Exception as error:
+            raise Crash(
+                f"the configuration cannot be read: {error}", self._broken_yaml()
+            ) from error
+
+    def run(
+        self,
+        script: str,
+        *overrides: str,
+        config: str = "config",
+        until: str | None = None,
+        past: Collection[str] = (),
+        replaced: Mapping[str, Callable] | None = None,
+    ) -> Record:
+        """Run `main` of a script with these overrides in a fresh store.
+
+        Parameters
+        ----------
+        config : the configuration to compose
+        until : a name in the script; the run stops where `main` first calls it
+        past : ids of holes in which the run may end; what came before them is kept
+        replaced : stand-ins for functions of the script, by name: what is not being checked
+
+        Raises
+        ------
+        Crash
+            The script failed; the message holds its error and the line.
+        """
+        cfg = self.compose(*overrides, config=config)
+        if replaced:  # stand-ins may differ under one name
+            return self._run(script, cfg, until, past, replaced)
+        key = (script, config, overrides, until, tuple(past))
+        if key not in self._records:
+            try:
+                self._records[key] = self._run(script, cfg, until, past, {})
+            except Crash as crash:
+                self._records[key] = crash
+        done = self._records[key]
+        if isinstance(done, Crash):
+            raise done
+        return done
+
+    def command(self, script: str, *arguments: str, own_store: bool = True) -> str:
+        """Call `main` of a script as its command line would, and return what it printed.
+
+        It records to a store of its own, or else to the one that the environment names.
+
+        Raises
+        ------
+        Crash
+            The script failed, or it ended with a message, which is the message of the crash.
+        """
+        from hydra.core.hydra_config import HydraConfig
+
+        module = self.load(script)
+        said, complained = io.StringIO(), io.StringIO()
+        arguments_before, sys.argv = sys.argv, [str(self.folder / script), *arguments]
+        # Hydra looks for conf/ beside the file of `main`, if that is the module that was started.
+        started = {"HYDRA_MAIN_MODULE": "__main__", "HYDRA_FULL_ERROR": "0"}
+        try:
+            with (
+                _scratch_store() if own_store else contextlib.nullcontext(),
+                self._neighbours(),
+                _environment(started),
+                contextlib.redirect_stdout(said),
+                contextlib.redirect_stderr(complained),
+            ):
+                module.main()
+        except Exception as error:
+            raise self.blame(error) from error
+        except SystemExit as ended:
+            message = ended.code if isinstance(ended.code, str) else complained.getvalue()
+            raise Crash(message.strip(), None) from ended
+        finally:
+            sys.argv = arguments_before
+            HydraConfig.instance().cfg = None  # or a later run's trace would show these overrides
+        return said.getvalue()
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[str]:
+        """Start an MLflow run in a fresh store, for a function that records; yield its id."""
+        import mlflow
+
+        with _scratch_store():
+            try:
+                with mlflow.start_run(experiment_id=tracking.experiment_id("check")) as run:
+                    yield run.info.run_id
+            except Exception as error:
+                if isinstance(error, Crash):
+                    raise
+                raise self.blame(error) from error
+
+    def load(self, script: str) -> ModuleType:
+        """Import a file of the part as a module of its own, its neighbours importable beside it.
+
+        Raises
+        ------
+        Crash
+            The file cannot be imported.
+        """
+        path = self.folder / script
+        with self._neighbours():
+            spec = importlib.util.spec_from_file_location(f"driven_{path.stem}", path)
+            module = importlib.util.module_from_spec(spec)
+            try:
+                spec.loader.exec_module(module)
+            except Exception as error:
+                raise self.blame(error) from error
+        return module
+
+    def _run(
+        self,
+        script: str,
+        cfg: "DictConfig",
+        until: str | None,
+        past: Collection[str],
+        replaced: Mapping[str, Callable],
+    ) -> Record:
+        import matplotlib.pyplot as plt
+        import mlflow
+        from threadpoolctl import threadpool_limits
+
+        record = Record()
+        with (
+            _scratch_store(),
+            self._neighbours(),
+            _figures_seen(record.figures),
+            threadpool_limits(1),  # on arrays this small, threads cost more than they give
+        ):
+            module = self.load(script)
+            _spy_on_functions(module, record.calls)
+            for name, stand_in in replaced.items():
+                setattr(module, name, stand_in)
+            if until:
+                setattr(module, until, _stop)
+            try:
+                module.main(cfg)
+            except _Stop as stop:
+                record.locals = _locals_of_main(stop)
+            except Exception as error:
+                crash = self.blame(error)
+                if crash.hole is None or crash.hole not in past:
+                    raise crash from error
+            except SystemExit as ended:
+                raise Crash(f"{script} stopped: {ended.code}", None) from ended
+            finally:
+                while mlflow.active_run():
+                    mlflow.end_run("FAILED")
+                plt.close("all")
+            record.runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
+        return record
+
+    def blame(self, error: Exception) -> Crash:
+        """Say where in the part an error arose, and in which region."""
+        error = innermost(error)
+        inside = [
+            frame
+            for frame in traceback.extract_tb(error.__traceback__)
+            if Path(frame.filename).is_relative_to(self.folder)
+        ]
+        kind = type(error).__name__
+        if isinstance(error, SyntaxError) and error.filename:
+            file, line = Path(error.filename), error.lineno or 0
+        elif inside:
+            file, line = Path(inside[-1].filename), inside[-1].lineno
+        else:
+            return Crash(f"{kind}: {error}", None)
+        hole = next((r.id for r in regions.read(file) if r.line <= line <= r.end), None)
+        return Crash(f"{kind}: {error} ({file.name}, line {line})", hole)
+
+    def _broken_yaml(self) -> str | None:
+        """Return the hole in the one YAML file that does not parse, if there is such a file."""
+        import yaml
+
+        for path in sorted(self.folder.glob("conf/**/*.yaml")):
+            try:
+                yaml.safe_load(path.read_text(encoding="utf-8"))
+            except yaml.YAMLError:
+                return next((region.id for region in regions.read(path)), None)
+        return None
+
+    @contextlib.contextmanager
+    def _neighbours(self) -> Iterator[None]:
+        """Make the files beside the script importable, as for a script; then forget them."""
+        names = {path.stem for path in self.folder.glob("*.py")}
+        hidden = {name: sys.modules.pop(name) for name in names & set(sys.modules)}
+        sys.path.insert(0, str(self.folder))
+        importlib.invalidate_caches()
+        try:
+            yield
+        finally:
+            sys.path.remove(str(self.folder))
+            for name in names:
+                sys.modules.pop(name, None)
+            sys.modules.update(hidden)
+
+
+class _Stop(BaseException):
+    """Raised in place of a call at which a run shall stop."""
+
+
+def _stop(*args, **kwargs):
+    raise _Stop
+
+
+def _locals_of_main(stop: _Stop) -> dict:
+    """Return the variables of the `main` that a stop went through."""
+    frames = (frame for frame, _ in traceback.walk_tb(stop.__traceback__))
+    return next(dict(f.f_locals) for f in frames if f.f_code.co_name == "main")
+
+
+@contextlib.contextmanager
+def _scratch_store() -> Iterator[None]:
+    """Let everything inside record to an empty store of its own, in a folder that goes at exit."""
+    store = Path(tempfile.mkdtemp(dir=_scratch_folder())) / "mlflow.db"
+    shutil.copy(_empty_store(), store)
+    uri = f"sqlite:///{store.as_posix()}"
+    # Without HYDRA_FULL_ERROR a part's main would turn the errors that we look for into messages.
+    with _environment({"MLFLOW_TRACKING_URI": uri, "HYDRA_FULL_ERROR": "1"}):
+        tracking.use_store()
+        yield
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for a while."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@functools.cache
+def _scratch_folder() -> Path:
+    folder = tempfile.TemporaryDirectory(prefix="workshop-", ignore_cleanup_errors=True)
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
+@functools.cache
+def _empty_store() -> Path:
+    # Its tables take three seconds to make, a copy of it takes none.
+    store = _scratch_folder() / "empty.db"
+    with contextlib.redirect_stderr(io.StringIO()):
+        tracking.create_store(store)
+    return store
+
+
+def _spy_on_functions(module: ModuleType, calls: dict[str, list[Call]]) -> None:
+    """Keep arguments and result of every call of the module's own functions, `main` left out."""
+    for name, function in inspect.getmembers(module, inspect.isfunction):
+        if function.__module__ == module.__name__ and name != "main":
+            setattr(module, name, _spy(function, calls.setdefault(name, [])))
+
+
+def _spy(function, calls: list[Call]):
+    @functools.wraps(function)
+    def spied(*args, **kwargs):
+        arguments = inspect.signature(function).bind(*args, **kwargs).arguments
+        result = function(*args, **kwargs)
+        calls.append(Call(arguments, result))
+        return result
+
+    return spied
+
+
+@contextlib.contextmanager
+def _figures_seen(figures: dict[str, Figure]) -> Iterator[None]:
+    """Keep what every figure shows at the moment it is saved, whichever way it is saved."""
+    from matplotlib.figure import Figure as Canvas
+
+    save = Canvas.savefig
+
+    def savefig(self, fname, *args, **kwargs):
+        axes = self.axes
+        figures[Path(str(fname)).name] = Figure(
+            x_labels=[t.get_text() for axis in axes for t in axis.get_xticklabels()],
+            y_labels=[t.get_text() for axis in axes for t in axis.get_yticklabels()],
+            arrays=[image.get_array() for axis in axes for image in axis.images],
+        )
+        return save(self, fname, *args, **kwargs)
+
+    Canvas.savefig = savefig
+    try:
+        yield
+    finally:
+        Canvas.savefig = save

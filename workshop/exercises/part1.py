@@ -1,0 +1,188 @@
+"""The checks of part 1, each on the digits or on the configuration alone."""
+
+import json
+
+import mlflow
+import numpy as np
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+from sklearn.linear_model import RidgeClassifier
+from sklearn.metrics import confusion_matrix
+
+from workshop.checks import check, expect_parameters
+from workshop.data import load_dataset
+from workshop.drive import Driver, Record
+
+SPLITS = ("train", "val", "test")
+
+
+def trained(part: Driver) -> Record:
+    """Return the record of one run on the digits."""
+    return part.run("train.py", "data=digits", "seed=7")
+
+
+@check("1.1")
+def c_can_be_set_in_the_config(part: Driver) -> None:
+    model = part.compose("data=digits").model
+    assert "C" in model, (
+        "conf/model/logistic_regression.yaml has no key C; expected C: 0.01, "
+        f"beside {', '.join(map(str, model))}"
+    )
+    assert isinstance(model.C, float), f"C is {model.C!r}; expected the number 0.01"
+    assert model.C == 0.01, f"C is {model.C}; expected 0.01"
+
+
+@check("1.2")
+def the_classifier_comes_from_the_config(part: Driver) -> None:
+    run = part.run("train.py", "data=digits", "seed=7", "model.max_iter=3")
+    classifier = run.calls["fit"][0].arguments["model"][-1]
+    for argument, expected in {"max_iter": 3, "random_state": 7}.items():
+        used = getattr(classifier, argument, None)
+        assert used == expected, (
+            f"with model.max_iter=3 seed=7 the classifier has {argument}={used}; "
+            f"expected {expected}, from cfg.model"
+        )
+    run = part.run("train.py", "data=digits", "model=ridge", "model.alpha=5")
+    classifier = run.calls["fit"][0].arguments["model"][-1]
+    assert isinstance(classifier, RidgeClassifier) and classifier.alpha == 5, (
+        f"with model=ridge model.alpha=5 the classifier is {classifier}; "
+        "expected RidgeClassifier(alpha=5): the config names the class, too"
+    )
+
+
+@check("1.3")
+def every_value_of_the_config_is_a_parameter(part: Driver) -> None:
+    expect_parameters(trained(part).run, part.compose("data=digits", "seed=7"))
+
+
+@check("1.4")
+def the_resolved_config_is_an_artifact(part: Driver) -> None:
+    text = trained(part).artifact("config.yaml")
+    assert text is not None, "the run has no artifact config.yaml; expected the config as YAML"
+    assert "${" not in text, (
+        "config.yaml still holds ${...}; expected the values in their place (resolve=True)"
+    )
+    found = OmegaConf.create(text)
+    expected = part.compose("data=digits", "seed=7")
+    assert found == OmegaConf.create(OmegaConf.to_container(expected, resolve=True)), (
+        f"config.yaml holds {', '.join(map(str, found)) or 'nothing'}; expected the whole config: "
+        f"{', '.join(map(str, expected))}"
+    )
+
+
+@check("1.5")
+def the_training_data_is_an_input_of_the_run(part: Driver) -> None:
+    inputs = trained(part).run.inputs.dataset_inputs
+    assert len(inputs) == 1, f"the run has {len(inputs)} data sets as inputs; expected 1"
+    dataset, tags = inputs[0].dataset, {tag.key: tag.value for tag in inputs[0].tags}
+    digits = load_dataset("digits")
+    assert dataset.name == digits.name, (
+        f"the input is named {dataset.name!r}; expected dataset.name, {digits.name!r}"
+    )
+    assert dataset.digest == digits.digest, (
+        f"the input has the digest {dataset.digest!r}; expected dataset.digest, {digits.digest!r}"
+    )
+    context = tags.get("mlflow.data.context")
+    assert context == "training", f"the context of the input is {context!r}; expected 'training'"
+    rows = json.loads(dataset.profile)["features_shape"][0]
+    assert rows == len(digits.train), (
+        f"the input has {rows} rows; expected the {len(digits.train)} of the training set"
+    )
+
+
+@check("1.6")
+def both_scores_of_every_split_are_metrics(part: Driver) -> None:
+    record = trained(part)
+    logged = record.run.data.metrics
+    for split, call in zip(SPLITS, record.calls["score"], strict=True):
+        for metric, value in call.result.items():
+            name = f"{split}_{metric}"
+            assert name in logged, (
+                f"the run has no metric {name}; expected {name} = {value:.4f}, "
+                f"found {', '.join(sorted(logged)) or 'no metric at all'}"
+            )
+            assert np.isclose(logged[name], value), (
+                f"the metric {name} is {logged[name]:.4f}; expected {value:.4f}"
+            )
+
+
+@check("1.7")
+def the_confusion_matrix_of_the_test_set_is_a_figure(part: Driver) -> None:
+    record = trained(part)
+    assert "confusion_matrix.png" in record.figures, (
+        "no figure confusion_matrix.png was logged; "
+        f"found {', '.join(sorted(record.figures)) or 'none'}"
+    )
+    logged = [file.path for file in mlflow.artifacts.list_artifacts(run_id=record.run.info.run_id)]
+    assert "confusion_matrix.png" in logged, (
+        "confusion_matrix.png was saved, but not to the run; expected mlflow.log_figure"
+    )
+    figure = record.figures["confusion_matrix.png"]
+    labels, predicted = record.calls["score"][SPLITS.index("test")].arguments.values()
+    counts = confusion_matrix(labels, predicted)
+    assert figure.arrays, "confusion_matrix.png shows no matrix; expected ConfusionMatrixDisplay's"
+    drawn = np.asarray(figure.arrays[0])
+    assert drawn.sum() == counts.sum(), (
+        f"the matrix counts {drawn.sum():g} images; expected the {counts.sum()} of the test set"
+    )
+    assert not np.array_equal(drawn, counts.T) or np.array_equal(counts, counts.T), (
+        "the matrix is transposed; expected the true labels first, then the predicted ones"
+    )
+    assert np.array_equal(drawn, counts), (
+        "the matrix is not that of the test set; expected its labels and its predictions"
+    )
+    names = list(load_dataset("digits").classes)
+    for axis, ticks in {"x": figure.x_labels, "y": figure.y_labels}.items():
+        assert ticks[: len(names)] == names, (
+            f"the {axis} axis says {', '.join(ticks[:10])}; "
+            f"expected the names of the classes: {', '.join(names)}"
+        )
+
+
+@check("1.8")
+def the_model_is_logged_with_signature_and_example(part: Driver) -> None:
+    record = trained(part)
+    uri = f"runs:/{record.run.info.run_id}/model"
+    try:
+        info = mlflow.models.get_model_info(uri)
+    except mlflow.exceptions.MlflowException:
+        raise AssertionError('the run has no model named "model"; expected one') from None
+    assert info.signature is not None and info.signature.outputs is not None, (
+        "the model has no signature; expected one: pass signature= or input_example="
+    )
+    assert info.saved_input_example_info is not None, (
+        "the model has no input example; expected a few rows: input_example="
+    )
+    digits = load_dataset("digits")
+    rows, _ = part.load("train.py").to_rows(digits.test)
+    predicted = record.calls["score"][SPLITS.index("test")].arguments["predicted"]
+    try:
+        again = mlflow.sklearn.load_model(uri).predict(rows)
+    except Exception as error:
+        raise AssertionError(
+            f"the logged model cannot predict: {error}; expected the fitted model"
+        ) from None
+    same = float(np.mean(again == predicted))
+    assert same == 1, (
+        f"the logged model agrees with the run on {same:.0%} of the test images; "
+        "expected all: log `model`, scaling and classifier together"
+    )
+
+
+@check("1.9")
+def a_sweep_of_c_is_written_down(part: Driver) -> None:
+    cfg = part.compose("+sweep=regularisation", with_hydra=True)
+    params = dict(cfg.hydra.sweeper.params or {})
+    assert "model.C" in params, (
+        "the sweep has no key model.C; "
+        f"found {', '.join(map(str, params)) or 'no key'}, expected model.C: 0.001,..."
+    )
+    override = OverridesParser.create().parse_override(f"model.C={params['model.C']}")
+    assert override.is_sweep_override(), (
+        f"model.C: {params['model.C']} is one value; expected several with commas between them"
+    )
+    values = sorted(float(value) for value in override.sweep_iterator())
+    assert len(values) >= 4, f"the sweep has {len(values)} values; expected at least 4"
+    assert 0 < values[0] <= 0.001 and values[-1] >= 1, (
+        f"the sweep goes from {values[0]:g} to {values[-1]:g}; expected 0.001 to 1 or wider"
+    )
