@@ -1,0 +1,79 @@
+"""Part 1 against the plain way: whole commands, side by side, on all of Fashion-MNIST.
+
+uv run benchmarks/part1.py              one round of the plain way takes minutes
+uv run benchmarks/part1.py --rounds 3
+
+All are timed from the start of Python to its end, ours with everything that it records; the plain
+way without a record, which is what the budget counts, and with MLflow's defaults.
+"""
+
+import argparse
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PLAIN = ROOT / "benchmarks" / "plain_logistic_regression.py"
+OURS = ROOT / "solutions" / "part1_logistic_regression" / "train.py"
+BUDGET = 1 / 8
+
+
+def timed(script: Path, *arguments: str, **variables: str) -> tuple[float, float]:
+    """Run a script; return the seconds it took and the last test accuracy it printed."""
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, script, *arguments],
+        env=os.environ | variables,
+        capture_output=True,
+        encoding="utf-8",
+    )
+    seconds = time.perf_counter() - start
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return seconds, float(re.findall(r"test +accuracy (\d\.\d+)", done.stdout)[-1])
+
+
+def loading() -> float:
+    """Return the seconds that reading, verifying and decoding take, the best of five times."""
+    from workshop.data import load_dataset
+
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        load_dataset("fashion_mnist")
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=1, help="how often both are run, in turn")
+    rounds = parser.parse_args().rounds
+    print(f"loading Fashion-MNIST: {loading():.2f} s", flush=True)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        store = {"MLFLOW_TRACKING_URI": f"sqlite:///{Path(scratch).as_posix()}/mlflow.db"}
+        timed(OURS, "data=digits", f"hydra.run.dir={scratch}", **store)  # creates the store
+        ratios = []
+        for number in range(1, rounds + 1):
+            plain, plain_accuracy = timed(PLAIN)
+            recording, _ = timed(PLAIN, "record", **store)
+            ours, accuracy = timed(OURS, f"hydra.run.dir={scratch}", **store)
+            ratios.append(ours / plain)
+            print(
+                f"round {number}: plain {plain:.1f} s (test accuracy {plain_accuracy:.4f}), "
+                f"plain that records {recording:.1f} s, part 1 {ours:.1f} s ({accuracy:.4f}); "
+                f"ratios 1/{plain / ours:.1f} and 1/{recording / ours:.1f}",
+                flush=True,
+            )
+    median = statistics.median(ratios)
+    verdict = "within" if median <= BUDGET else "OVER"
+    print(f"median ratio 1/{1 / median:.1f}, {verdict} the budget of 1/{1 / BUDGET:.0f}")
+
+
+if __name__ == "__main__":
+    main()

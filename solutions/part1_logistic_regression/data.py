@@ -1,0 +1,11 @@
+"""Preprocessing for scikit-learn: an image becomes a row of pixels."""
+
+import numpy as np
+
+from workshop.data import Split
+
+
+def to_rows(split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pixels, float32 of shape (n, 784) between 0 and 1, and the labels, shape (n,)."""
+    pixels = split.images.reshape(len(split), -1)
+    return pixels.astype(np.float32) / 255, split.labels

@@ -1,0 +1,144 @@
+"""Part 1: a logistic regression whose every run can be traced, compared and repeated.
+
+uv run part1_logistic_regression/train.py data=digits
+uv run part1_logistic_regression/train.py model.C=0.1
+uv run part1_logistic_regression/train.py -m model.C=0.001,0.01,0.1
+"""
+
+import logging
+import warnings
+
+import hydra
+import matplotlib.pyplot as plt
+import mlflow
+import numpy as np
+from hydra.utils import instantiate
+from mlflow.models import infer_signature
+from omegaconf import DictConfig, OmegaConf
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score, f1_score
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from workshop.config import flatten
+from workshop.data import load_dataset
+from workshop.errors import plain_errors
+from workshop.tracking import start_run
+
+from data import to_rows
+
+log = logging.getLogger(__name__)
+
+
+def check_parameters(model: Pipeline) -> None:
+    """Fit a copy on two made-up rows: scikit-learn names a bad parameter now, not after loading."""
+    clone(model).fit(np.eye(2), [0, 1])
+
+
+def fit(model: Pipeline, x: np.ndarray, y: np.ndarray) -> bool:
+    """Fit the model in place; return whether the solver converged."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        model.fit(x, y)
+    return not any(issubclass(w.category, ConvergenceWarning) for w in caught)
+
+
+def score(y: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    return {
+        "accuracy": accuracy_score(y, predicted),
+        "f1_macro": f1_score(y, predicted, average="macro"),
+    }
+
+
+def plot_templates(model: Pipeline, classes: tuple[str, ...]) -> plt.Figure:
+    """Draw the weights of each class as an image: red pixels speak for the class, blue against."""
+    weights = model[-1].coef_.reshape(-1, 28, 28)
+    limit = np.abs(weights).max()
+    figure, axes = plt.subplots(2, 5, figsize=(10, 4.4))
+    for axis, template, name in zip(axes.flat, weights, classes, strict=True):
+        axis.imshow(template, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        axis.set(title=name, xticks=[], yticks=[])
+    return figure
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+@plain_errors
+def main(cfg: DictConfig) -> None:
+    threadpool_limits(cfg.threads)
+    plt.switch_backend("agg")  # draws into files and needs no screen
+    plt.rcParams["figure.constrained_layout.use"] = True  # makes room for the names of the classes
+
+    ##TODO 1.2## Build the classifier from the config group `model`, not from these constants.
+    classifier = instantiate(cfg.model)
+    ##END##
+    model = make_pipeline(StandardScaler(), classifier)
+    check_parameters(model)
+
+    dataset = load_dataset(cfg.data.name)
+    rows = {name: to_rows(getattr(dataset, name)) for name in ("train", "val", "test")}
+
+    with start_run(cfg, dataset):
+        ##TODO 1.3## Log every value of the config as a parameter of the run, under its dotted
+        ## name: model.max_iter = 60, data.name = digits, seed = 0 ...
+        mlflow.log_params(flatten(cfg))
+        ##END##
+
+        ##TODO 1.4## Log the resolved config, without any ${...}, as the artifact config.yaml.
+        mlflow.log_text(OmegaConf.to_yaml(cfg, resolve=True), "config.yaml")
+        ##END##
+
+        ##TODO 1.5## Log the training rows as an input of the run in the context "training", with
+        ## the name and the digest of `dataset`.
+        x, y = rows["train"]
+        mlflow.log_input(
+            mlflow.data.from_numpy(x, targets=y, name=dataset.name, digest=dataset.digest),
+            context="training",
+        )
+        ##END##
+
+        converged = fit(model, *rows["train"])
+        mlflow.set_tag("converged", converged)
+        if not converged:
+            log.warning("The solver stopped at max_iter, before it converged.")
+
+        predictions = {name: model.predict(x) for name, (x, _) in rows.items()}
+        for name, (_, y) in rows.items():
+            scores = score(y, predictions[name])
+            log.info("%-5s accuracy %.4f  macro F1 %.4f", name, *scores.values())
+            ##TODO 1.6## Log both scores as metrics with the split in their names: train_accuracy,
+            ## train_f1_macro, val_accuracy ...
+            mlflow.log_metrics({f"{name}_{metric}": value for metric, value in scores.items()})
+            ##END##
+
+        mlflow.log_figure(plot_templates(model, dataset.classes), "weight_templates.png")
+
+        ##TODO 1.7## Log the confusion matrix of the test set, in counts and labelled with the names
+        ## of the classes, as the figure confusion_matrix.png.
+        display = ConfusionMatrixDisplay.from_predictions(
+            rows["test"][1],
+            predictions["test"],
+            display_labels=dataset.classes,
+            xticks_rotation="vertical",
+        )
+        mlflow.log_figure(display.figure_, "confusion_matrix.png")
+        ##END##
+
+        ##TODO 1.8## Log the fitted model under the name "model", with its signature and a few
+        ## training rows as input example.
+        example = rows["train"][0][:5]
+        mlflow.sklearn.log_model(
+            model,
+            name="model",
+            signature=infer_signature(example, model.predict(example)),
+            input_example=example,
+            pip_requirements=mlflow.sklearn.get_default_pip_requirements(include_skops=True),
+        )
+        ##END##
+
+    plt.close("all")  # a sweep draws the figures of many runs in one process
+
+
+if __name__ == "__main__":
+    main()
