@@ -1,0 +1,47 @@
+"""What an epoch is made of: a training step, a pass over the training set, predictions."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+def train_step(
+    model: nn.Module, images: Tensor, labels: Tensor, loss: nn.Module, optimizer: Optimizer
+) -> Tensor:
+    """Improve the model on one batch and return the batch's loss, without its graph."""
+    ##TODO 2.5## Forget the old gradients, compute the loss of the model's logits, compute its
+    ## gradients, let the optimizer take a step, and return the loss, detached from its graph.
+    raise NotImplementedError("TODO 2.5: the training step")
+    ##END##
+
+
+def train_epoch(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    batches: Iterable[Tensor],
+    loss: nn.Module,
+    optimizer: Optimizer,
+) -> Tensor:
+    """Train on every batch, a tensor of image indices; return the loss of each step."""
+    model.train()  # dropout on
+    losses = []
+    for batch in batches:
+        chosen = images.index_select(0, batch), labels.index_select(0, batch)
+        losses.append(train_step(model, *chosen, loss, optimizer))
+    return torch.stack(losses)  # .item() in each step would make a GPU wait for Python
+
+
+def predict(model: nn.Module, images: Tensor) -> Tensor:
+    """Return the logits of all images, of shape (n, 10)."""
+    ##TODO 2.6## Switch the model to evaluation mode (dropout off) and return its logits for all
+    ## images, 1,000 at a time so that they need little memory, without recording gradients.
+    raise NotImplementedError("TODO 2.6: predict in evaluation mode")
+    ##END##
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Return the share of images whose largest logit is that of their label."""
+    return (logits.argmax(dim=1) == labels).double().mean().item()

@@ -1,0 +1,132 @@
+"""Part 2: train an MLP or a CNN, and record every choice, every epoch and the best weights.
+
+uv run part2_mlp_cnn/train.py data=digits
+uv run part2_mlp_cnn/train.py model=cnn model.channels=[64]
+uv run part2_mlp_cnn/train.py training.resume=RUN_ID
+"""
+
+import logging
+import math
+import signal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import checkpoints
+import hydra
+import mlflow
+import torch
+from checkpoints import Progress, keep_best, log_checkpoints
+from engine import accuracy, predict, train_epoch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
+
+from workshop.config import flatten
+from workshop.device import set_up
+from workshop.errors import WorkshopError, plain_errors
+from workshop.runs import find_interrupted, last_step
+from workshop.trace import hydra_overrides
+from workshop.tracking import continue_run, start_run
+
+from data import shuffled, to_tensors
+
+log = logging.getLogger(__name__)
+
+
+def check_numbers(cfg: DictConfig) -> None:
+    """Refuse what cannot be trained, before anything is loaded."""
+    lowest = {"seed": 0}
+    for name in ("epochs", "batch_size", "checkpoint_every", "threads", "patience"):
+        lowest[f"training.{name}"] = 1
+    for name, least in lowest.items():
+        value = OmegaConf.select(cfg, name)
+        if name == "training.patience" and value is None:
+            continue
+        if not isinstance(value, int) or value < least:
+            raise WorkshopError(f"{name}={value}. Expected a whole number from {least} on.")
+
+
+##TODO 2.1## Connect main to its configuration: decorate it with hydra.main, above plain_errors, so
+## that it gets conf/config.yaml, changed by the command line, as cfg.
+@plain_errors
+def main(cfg: DictConfig | None = None) -> None:
+    if cfg is None:
+        raise NotImplementedError("TODO 2.1: connect main to its configuration")
+    ##END##
+    interrupted = None
+    if cfg.training.resume:
+        interrupted = find_interrupted(cfg.training.resume, cfg.experiment, (checkpoints.CONFIG,))
+        cfg = checkpoints.own_config(interrupted, cfg, hydra_overrides())
+        left = checkpoints.download_state(interrupted)
+    check_numbers(cfg)
+    device = set_up(cfg.seed, cfg.training.threads, cfg.training.device)
+
+    ##TODO 2.2## Build what the config describes: `model`, moved to `device`; `loss`, from
+    ## cfg.training.loss; `optimizer`, which also gets the model's parameters; and `dataset`, last,
+    ## so that a mistake in the others shows before any data is loaded.
+    raise NotImplementedError("TODO 2.2: build what the config describes")
+    ##END##
+    train_images, train_labels = to_tensors(dataset, dataset.train, device)
+    val_images, val_labels = to_tensors(dataset, dataset.val, device)
+    order = torch.Generator().manual_seed(cfg.seed)  # of the images, drawn anew for every epoch
+
+    this_run = continue_run(interrupted, cfg, dataset) if interrupted else start_run(cfg, dataset)
+    with this_run as run, TemporaryDirectory() as scratch:
+        run_id, progress = run.info.run_id, Progress()
+        folder = Path(scratch) / checkpoints.FOLDER
+        folder.mkdir()
+        state = (model, optimizer, order, device)
+        if interrupted:
+            progress = checkpoints.load_state(left, folder, *state)
+        else:
+            ##TODO 2.4## Log every value of the config as a parameter of the run, under its dotted
+            ## name: model.dropout = 0.0, optimizer.lr = 0.001, seed = 0 ...
+            raise NotImplementedError("TODO 2.4: log the parameters")
+            ##END##
+            mlflow.log_text(OmegaConf.to_yaml(cfg, resolve=True), checkpoints.CONFIG)
+        recorded = last_step(run_id, "val_accuracy")  # 0 in a new run
+        checkpoints.save_state(folder, progress, *state)
+
+        try:
+            epochs = range(progress.epoch + 1, cfg.training.epochs + 1)
+            bar = tqdm(epochs, initial=progress.epoch, total=cfg.training.epochs, disable=None)
+            for epoch in bar:
+                if progress.epochs_without_a_better_one >= (cfg.training.patience or math.inf):
+                    log.info("No epoch was better than %d: stopped early.", progress.best_epoch)
+                    break
+                batches = shuffled(train_labels, cfg.training.batch_size, order)
+                losses = train_epoch(model, train_images, train_labels, batches, loss, optimizer)
+                logits = predict(model, val_images)
+                metrics = {
+                    "train_loss": losses.mean().item(),
+                    "val_loss": loss(logits, val_labels).item(),
+                    "val_accuracy": accuracy(logits, val_labels),
+                    "learning_rate": optimizer.param_groups[0]["lr"],
+                }
+                bar.set_postfix(val_accuracy=f"{metrics['val_accuracy']:.4f}")
+                if epoch > recorded:  # a resumed run may repeat an epoch that the record has
+                    ##TODO 2.7## Log the metrics of this epoch, with the epoch as their step.
+                    raise NotImplementedError("TODO 2.7: log the metrics of the epoch")
+                    ##END##
+
+                progress = keep_best(model, epoch, metrics["val_accuracy"], progress, folder)
+                checkpoints.save_state(folder, progress, *state)
+                periodic = folder / f"epoch_{epoch:03}.pt"
+                if epoch % cfg.training.checkpoint_every == 0:
+                    checkpoints.save(model.state_dict(), periodic)
+                log_checkpoints(folder)  # in every epoch: a process may be killed at any time
+                periodic.unlink(missing_ok=True)
+            mlflow.log_metric("best_val_accuracy", progress.best_accuracy, progress.best_epoch)
+        except KeyboardInterrupt:
+            log_checkpoints(folder)  # again, for it may have come in the middle of that
+            log.warning("Stopped: %d epochs are done. To continue:", progress.epoch)
+            log.warning("uv run part2_mlp_cnn/train.py training.resume=%s", run_id)
+            raise
+
+    log.info("val accuracy %.4f, in epoch %d", progress.best_accuracy, progress.best_epoch)
+    log.info("To evaluate: uv run part2_mlp_cnn/evaluate.py run_id=%s", run_id)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Slurm's way to press Ctrl+C
+    main()

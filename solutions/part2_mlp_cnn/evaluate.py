@@ -1,0 +1,160 @@
+"""Part 2: evaluate the best weights of a run on the test set, and add the result to its record.
+
+uv run part2_mlp_cnn/evaluate.py run_id=latest
+uv run part2_mlp_cnn/evaluate.py run_id=best
+
+Evaluate as often as you like: the second time changes nothing.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import checkpoints
+import hydra
+import matplotlib.pyplot as plt
+import mlflow
+import numpy as np
+from engine import predict
+from hydra.utils import instantiate
+from mlflow import MlflowClient
+from omegaconf import DictConfig, OmegaConf
+from sklearn.metrics import ConfusionMatrixDisplay, classification_report
+from torch import Tensor
+
+from workshop.device import set_up
+from workshop.errors import WorkshopError, plain_errors
+from workshop.runs import choose_run, wilson_interval
+from workshop.tracking import no_progress_bars
+
+from data import to_tensors
+
+log = logging.getLogger(__name__)
+
+
+def restore(run_id: str) -> tuple[DictConfig, dict[str, Tensor]]:
+    """Return the configuration that a run was trained with, and its best weights."""
+    ##TODO 2.12## Take both from the run, since conf/ may have changed: `trained`, from the text of
+    ## its artifact runs:/RUN_ID/config.yaml, and `weights`, with checkpoints.load from its
+    ## artifact checkpoints/best.pt. The module mlflow.artifacts fetches them.
+    trained = OmegaConf.create(mlflow.artifacts.load_text(f"runs:/{run_id}/config.yaml"))
+    path = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/checkpoints/best.pt")
+    weights = checkpoints.load(path)
+    ##END##
+    return trained, weights
+
+
+def class_probabilities(
+    model_config: DictConfig, weights: Mapping[str, Tensor], images: Tensor
+) -> np.ndarray:
+    """Return what a trained model makes of images: for each one, the probability of each class."""
+    ##TODO 2.13## Build the model from its config, move it to the device of `images`, load the
+    ## weights into it, and turn the logits that `predict` returns into `probabilities` (softmax).
+    model = instantiate(model_config).to(images.device)
+    model.load_state_dict(weights)
+    probabilities = predict(model, images).softmax(dim=1)
+    ##END##
+    return probabilities.cpu().numpy()
+
+
+def score(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
+    """Return the metrics of the test set, by the names under which they are logged."""
+    low, high = wilson_interval(int((predicted == labels).sum()), len(labels))
+    by_name = report(labels, predicted, classes, output_dict=True)
+    metrics = {
+        "test_accuracy": float((predicted == labels).mean()),
+        "test_accuracy_low": low,  # the 95 % interval, as far as the number of images decides it
+        "test_accuracy_high": high,
+        "test_f1_macro": by_name["macro avg"]["f1-score"],
+        "test_f1_weighted": by_name["weighted avg"]["f1-score"],
+    }
+    for name in classes:
+        for metric in ("precision", "recall"):
+            metrics[f"test_{metric}/{name.replace('/', '-')}"] = by_name[name][metric]
+    return metrics
+
+
+def report(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str], **options):
+    every = range(len(classes))
+    names = {"labels": every, "target_names": classes}
+    return classification_report(labels, predicted, **names, digits=4, zero_division=0, **options)
+
+
+def plot_mistakes(
+    images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
+) -> plt.Figure:
+    """Draw the images about which the model was most certain and wrong, the worst first."""
+    predicted, certainty = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    worst = wrong[np.argsort(-certainty[wrong], kind="stable")][:20]
+    figure, axes = plt.subplots(4, 5, figsize=(10, 9.5))
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, i in zip(axes.flat, worst, strict=False):
+        axis.imshow(images[i], cmap="gray_r")
+        said = f"said {classes[predicted[i]]} ({certainty[i]:.1%})"
+        axis.set_title(f"is {classes[labels[i]]}\n{said}", fontsize=9)
+    figure.suptitle(f"The most confident of {len(wrong)} mistakes on {len(labels)} test images")
+    return figure
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
+@plain_errors
+def main(cfg: DictConfig) -> None:
+    plt.switch_backend("agg")  # draws into files and needs no screen
+    plt.rcParams["figure.constrained_layout.use"] = True  # makes room for the names of the classes
+
+    needs = (checkpoints.CONFIG, f"{checkpoints.FOLDER}/{checkpoints.BEST}")
+    run = choose_run(cfg.run_id, cfg.experiment, "best_val_accuracy", needs)
+    run_id = run.info.run_id
+    log.info("Evaluating the run %s (%s)", run_id, run.info.run_name)
+
+    with no_progress_bars():
+        trained, weights = restore(run_id)
+    device = set_up(trained.seed, trained.training.threads, cfg.device)
+    dataset = instantiate(trained.data)
+    digest = run.data.tags.get("trace.dataset_digest", dataset.digest)
+    if digest != dataset.digest:
+        raise WorkshopError(
+            f"The run {run_id} was trained on {dataset.name} with the digest {digest}, "
+            f"but the data here has {dataset.digest}: other images, so the result means nothing."
+        )
+
+    images, labels = to_tensors(dataset, dataset.test, device)
+    try:
+        probabilities = class_probabilities(trained.model, weights, images)
+    except RuntimeError as error:
+        raise WorkshopError(
+            f"The weights of the run {run_id} do not fit the model that models.py makes today: "
+            f"{error}\nCheck out the code of the run: uv run workshop trace {run_id[:8]}"
+        ) from None
+    labels, predicted = dataset.test.labels, probabilities.argmax(axis=1)
+    metrics = score(labels, predicted, dataset.classes)
+    text = report(labels, predicted, dataset.classes)
+
+    # The run has ended and shall not be opened again: every call below names it instead.
+    ##TODO 2.14## Log `metrics` and, as the artifact classification_report.txt, `text` to the run
+    ## with this run_id. The metrics get timestamp=run.info.end_time, so that a second evaluation
+    ## adds no second point.
+    mlflow.log_metrics(metrics, run_id=run_id, timestamp=run.info.end_time)
+    mlflow.log_text(text, "classification_report.txt", run_id=run_id)
+    ##END##
+
+    ##TODO 2.15## Draw the confusion matrix of `labels` and `predicted`, with the names of the
+    ## classes on both axes, and log it to the same run as the figure confusion_matrix.png. Of the
+    ## two log_figure it is MlflowClient().log_figure that takes a run_id.
+    display = ConfusionMatrixDisplay.from_predictions(
+        labels, predicted, display_labels=dataset.classes, xticks_rotation="vertical"
+    )
+    MlflowClient().log_figure(run_id, display.figure_, "confusion_matrix.png")
+    ##END##
+
+    mistakes = plot_mistakes(dataset.test.images, labels, probabilities, dataset.classes)
+    MlflowClient().log_figure(run_id, mistakes, "mistakes.png")
+    plt.close("all")
+
+    values = [metrics[f"test_accuracy{end}"] for end in ("", "_low", "_high")]
+    log.info("test accuracy %.4f  (95 %% interval %.4f to %.4f)\n\n%s", *values, text)
+
+
+if __name__ == "__main__":
+    main()
