@@ -1,0 +1,124 @@
+"""Part 3: what each line of the recipe is worth, and what a second worker brings to a study.
+
+uv run benchmarks/part3.py ablation                    some five hours on two cores, by estimate
+uv run benchmarks/part3.py ablation --epochs 5 --width 8
+uv run benchmarks/part3.py workers                     some ten minutes
+
+ablation  The recipe, and the recipe without one of its lines, for several seeds, as one Hydra
+          multirun: best validation accuracy, mean and standard deviation, and the difference.
+workers   A study of random trials with one worker and with two, in turn. Efficiency is the speed-up
+          over the number of workers, of the whole command and of its trials alone, from the start
+          of the first one to the end of the last one.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import mlflow
+
+ROOT = Path(__file__).resolve().parents[1]
+PART = ROOT / "solutions" / "part3_competition"
+ABLATIONS = sorted(path.stem for path in PART.glob("conf/ablation/*.yaml"))
+
+
+def run(folder: Path, script: str, *overrides: str) -> float:
+    """Run a script of the part with a store in `folder`; return the seconds it took."""
+    store = f"sqlite:///{(folder / 'mlflow.db').as_posix()}"
+    began = time.perf_counter()
+    subprocess.run(
+        [sys.executable, str(PART / script), *overrides],
+        cwd=folder,
+        env=os.environ | {"MLFLOW_TRACKING_URI": store},
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    mlflow.set_tracking_uri(store)
+    return time.perf_counter() - began
+
+
+def ablation(folder: Path, epochs: int, width: int, seeds: list[int]) -> None:
+    run(
+        folder,
+        "train.py",
+        "-m",
+        "+recipe=strong",
+        f"+ablation={','.join(ABLATIONS)}",
+        f"seed={','.join(map(str, seeds))}",
+        f"training.epochs={epochs}",
+        f"model.width={width}",
+        "training.threads=1",
+        "experiment=${hydra:runtime.choices.ablation}",
+        "hydra/launcher=laptop",
+    )
+    print_ablation(epochs, width)
+
+
+def print_ablation(epochs: int, width: int) -> None:
+    found = {}
+    for name in ABLATIONS:
+        runs = mlflow.search_runs(experiment_names=[name], output_format="list")
+        values = [r.data.metrics["best_val_accuracy"] for r in runs if r.info.status == "FINISHED"]
+        found[name] = [100 * value for value in values]
+    whole = statistics.mean(found["nothing"])
+    print(f"\n{epochs} epochs, width {width}: best validation accuracy in %, mean ± sd\n")
+    print("| left out | runs | accuracy | difference |\n|---|---|---|---|")
+    for name, values in sorted(found.items(), key=lambda item: statistics.mean(item[1])):
+        mean, spread = statistics.mean(values), statistics.stdev(values)
+        print(f"| {name} | {len(values)} | {mean:.2f} ± {spread:.2f} | {mean - whole:+.2f} |")
+
+
+def workers(folder: Path, rounds: int, trials: int) -> None:
+    asked = [f"trials={trials}", "sampler=random", "pruner=none", "training.epochs=2"]
+    seconds = {1: [], 2: []}
+    for turn in range(rounds):
+        for number, found in seconds.items():
+            study = f"round-{turn}-workers-{number}"
+            storage = f"storage.path={folder / study}.journal"
+            many = ["-m", "worker=0,1", "hydra/launcher=laptop"] if number == 2 else []
+            whole = run(folder, "tune.py", *many, *asked, storage, f"study={study}")
+            runs = mlflow.search_runs(experiment_names=["part3-tuning"], output_format="list")
+            (parent,) = (r.info.run_id for r in runs if r.info.run_name == study)
+            trial_runs = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parent]
+            first = min(r.info.start_time for r in trial_runs)
+            last = max(r.info.end_time for r in trial_runs)
+            # Two workers may begin a last trial at the same time.
+            per_trial = (last - first) / 1000 / len(trial_runs)
+            found.append((whole, per_trial))
+            print(f"{study}: {whole:.1f} s, {per_trial:.2f} s a trial, {len(trial_runs)} trials")
+    for part, what in enumerate(("whole command", "a trial")):
+        ratios = [a[part] / b[part] / 2 for a, b in zip(seconds[1], seconds[2], strict=True)]
+        print(
+            f"efficiency of two workers, {what}: {statistics.median(ratios):.2f} "
+            f"({min(ratios):.2f} to {max(ratios):.2f}, {rounds} rounds)"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["ablation", "workers"])
+    parser.add_argument("--epochs", type=int, default=26, help="the recipe's own: 26")
+    parser.add_argument("--width", type=int, default=16, help="the recipe's own: 16")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--folder", type=Path, help="where to keep the store")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        folder = (asked.folder or Path(scratch)).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        if asked.what == "ablation":
+            ablation(folder, asked.epochs, asked.width, asked.seeds)
+        else:
+            workers(folder, asked.rounds, asked.trials)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""What an epoch is made of: a pass over the training set with all that the recipe asks for."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def average_of(model: nn.Module, decay: float | None) -> AveragedModel | None:
+    """Return a moving average of the model's weights, None without a decay.
+
+    After every step the average keeps this share of itself and takes the rest from the model.
+    """
+    if decay is None:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+def train_epoch(
+    model: nn.Module,
+    average: AveragedModel | None,
+    images: Tensor,
+    labels: Tensor,
+    batches: Iterable[Tensor],
+    augmentation: Callable[[Tensor], Tensor],
+    loss: nn.Module,
+    optimizer: Optimizer,
+    schedule: LRScheduler,
+    precision: torch.dtype,
+) -> Tensor:
+    """Train on every batch, a tensor of image indices; return the mean loss."""
+    model.train()
+    losses = []
+    for batch in batches:
+        chosen = augmentation(images.index_select(0, batch))
+        with computing_in(precision, images.device):
+            value = loss(model(chosen), labels.index_select(0, batch))
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        schedule.step()
+        if average is not None:
+            average.update_parameters(model)
+        losses.append(value.detach())
+    return torch.stack(losses).mean()
+
+
+def predict(model: nn.Module, images: Tensor, mirror: bool, precision: torch.dtype) -> Tensor:
+    """Return the logits of all images, of shape (n, 10), as float32.
+
+    With `mirror`, those of an image and of its mirror image are averaged: two opinions for one.
+    """
+    model.eval()
+    with torch.inference_mode(), computing_in(precision, images.device):
+        logits = torch.cat([model(batch) for batch in images.split(250)]).float()
+    if mirror:
+        logits = (logits + predict(model, images.flip(3), False, precision)) / 2
+    return logits
+
+
+def computing_in(precision: torch.dtype, device: torch.device) -> torch.autocast:
+    """Let the layers that cost most compute in this precision; weights and losses keep theirs."""
+    return torch.autocast(device.type, precision, enabled=precision != torch.float32)
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Return the share of images whose largest logit is that of their label."""
+    return (logits.argmax(dim=1) == labels).double().mean().item()

@@ -1,0 +1,69 @@
+"""Part 3: open the test set for a final model, once, and add the result to its record.
+
+uv run part3_competition/evaluate.py run_id=latest
+uv run part3_competition/evaluate.py run_id=best
+"""
+
+import logging
+
+import hydra
+import mlflow
+from engine import PRECISIONS, predict
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from omegaconf import DictConfig
+from sklearn.metrics import f1_score
+from trained import NEEDS, load_trained, refuse_trial
+
+from workshop.data import load_dataset
+from workshop.errors import plain_errors
+from workshop.runs import choose_run, wilson_interval
+
+from data import to_tensors
+
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
+@plain_errors
+def main(cfg: DictConfig) -> None:
+    run = choose_run(cfg.run_id, cfg.experiment, "best_val_accuracy", NEEDS)
+    run_id, metrics = run.info.run_id, run.data.metrics
+    refuse_trial(run)
+    if "test_accuracy" in metrics:
+        log.info("The run %s has seen the test set already: nothing is computed again.", run_id)
+    else:
+        metrics = score(run, cfg.device)
+        # The run has ended and shall not be opened again: this names it instead.
+        mlflow.log_metrics(metrics, run_id=run_id, timestamp=run.info.end_time)
+    values = [metrics[f"test_accuracy{end}"] for end in ("", "_low", "_high")]
+    log.info("test accuracy %.4f  (95 %% interval %.4f to %.4f)", *values)
+
+    client = MlflowClient()
+    looks = client.search_runs([run.info.experiment_id], "metrics.test_accuracy >= 0")
+    if len(looks) > 1:
+        log.warning(
+            "%d models of this experiment have seen the test set. The more there are, the better "
+            "the best of them looks by chance: choose by val_accuracy.",
+            len(looks),
+        )
+
+
+def score(run: Run, device_name: str) -> dict[str, float]:
+    """Return the metrics of a run's best weights on the test set."""
+    trained, model, dataset, device = load_trained(run, load_dataset, device_name)
+    images, _ = to_tensors(dataset, dataset.test, device, trained.training.normalise)
+    precision = PRECISIONS[trained.training.precision]
+    logits = predict(model, images, trained.training.mirror, precision)
+    labels, predicted = dataset.test.labels, logits.argmax(dim=1).cpu().numpy()
+    low, high = wilson_interval(int((predicted == labels).sum()), len(labels))
+    return {
+        "test_accuracy": float((predicted == labels).mean()),
+        "test_accuracy_low": low,  # the 95 % interval, as far as the number of images decides it
+        "test_accuracy_high": high,
+        "test_f1_macro": float(f1_score(labels, predicted, average="macro")),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""A finished run's model: built again from what the run recorded, and made ready to leave."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import mlflow
+import torch
+from hydra.utils import instantiate
+from mlflow.entities import Run
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from workshop.data import Dataset
+from workshop.device import set_up
+from workshop.errors import WorkshopError
+from workshop.trace import ROOT
+from workshop.trace_view import fetch
+from workshop.tracking import no_progress_bars
+
+NEEDS = ("config.yaml", "checkpoints/best.pt")
+PART = Path(__file__).parent
+
+
+def refuse_trial(run: Run) -> None:
+    """Refuse one of many: whoever opens the test set for all of them, and keeps the best, has
+    fitted it. A score of the leaderboard is a look at it, too."""
+    if "mlflow.parentRunId" in run.data.tags:
+        raise WorkshopError(
+            f"The run {run.info.run_id} is a trial of a search: test set and leaderboard are for "
+            "the one model that the search ends with. Train that with the command that tune.py "
+            "printed."
+        )
+
+
+def load_trained(
+    run: Run, load_data: Callable[[str], Dataset], device_name: str
+) -> tuple[DictConfig, nn.Module, Dataset, torch.device]:
+    """Return a run's configuration, the model with its best weights, the data and the device.
+
+    Raises
+    ------
+    WorkshopError
+        Data or code are no longer those of the run.
+    """
+    run_id = run.info.run_id
+    with no_progress_bars():
+        trained = OmegaConf.create(mlflow.artifacts.load_text(f"runs:/{run_id}/config.yaml"))
+        path = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/checkpoints/best.pt")
+    dataset = load_data(trained.data.name)
+    check_digest(run, dataset)
+    device = set_up(trained.seed, trained.training.threads, device_name)
+    model = instantiate(trained.model).to(device)
+    try:
+        model.load_state_dict(torch.load(path, weights_only=True, map_location=device))
+    except RuntimeError as error:
+        raise WorkshopError(
+            f"The weights of the run {run_id} do not fit the model that models.py makes today: "
+            f"{error}\nCheck out the code of the run: uv run workshop trace {run_id[:8]}"
+        ) from None
+    return trained, model, dataset, device
+
+
+def check_digest(run: Run, dataset: Dataset) -> None:
+    """Refuse data that is not what a run was trained on."""
+    digest = run.data.tags.get("trace.dataset_digest", dataset.digest)
+    if digest != dataset.digest:
+        raise WorkshopError(
+            f"The run {run.info.run_id} was trained on {dataset.name} with the digest {digest}, "
+            f"but the data here has {dataset.digest}: other images, so the result means nothing."
+        )
+
+
+@contextlib.contextmanager
+def models_of(run: Run) -> Iterator[None]:
+    """Let `models` be those of the part in which a run was trained, which may be another one."""
+    folder = PART
+    with contextlib.suppress(WorkshopError):  # it has no trace
+        folder = (ROOT / (fetch(run).script or __file__)).parent
+    if folder.name == PART.name:
+        yield
+        return
+    own = sys.modules.pop("models", None)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        sys.modules.pop("models", None)
+        if own:
+            sys.modules["models"] = own
+
+
+class FromPixels(nn.Module):
+    """A trained model that carries its preprocessing: pixels in, logits out.
+
+    The server has the pixels and this module. What `to_tensors` and `predict` do to an image on its
+    way through the model, it has to do itself.
+
+    model : takes float32 of shape (n, 1, 28, 28)
+    mean, std : of pixels between 0 and 1, by which the model's images were normalised
+    mirror : whether the logits are those of an image averaged with those of its mirror image
+    """
+
+    ##TODO 3.9## Write `__init__`, which takes model, mean, std and mirror and puts the module into
+    ## evaluation mode, and `forward`, which takes pixels, uint8 of shape (n, 28, 28) from 0 to 255,
+    ## and returns logits of shape (n, 10): the same that data.to_tensors and engine.predict make.
+    def __init__(self, model: nn.Module, mean: float, std: float, mirror: bool):
+        super().__init__()
+        self.model, self.mean, self.std, self.mirror = model, mean, std, mirror
+        self.eval()
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        images = pixels.unsqueeze(1).to(torch.float32) / 255
+        images = (images - self.mean) / self.std
+        logits = self.model(images)
+        if self.mirror:
+            logits = (logits + self.model(images.flip(3))) / 2
+        return logits
+
+    ##END##

@@ -1,0 +1,411 @@
+"""An Optuna study that many workers share: its storage, its parent run, its beginning and end.
+
+Workers are Hydra jobs, on one machine or on many. The process that launches them makes the study
+and the run store first, for a fresh database does not survive several workers that open it at once,
+and sums the study up when they are done.
+"""
+
+import contextlib
+import datetime
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import optuna
+from hydra.experimental.callback import Callback
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
+from optuna.storages import (
+    BaseStorage,
+    JournalStorage,
+    RDBStorage,
+    RetryHeartbeatStaleTrialCallback,
+)
+from optuna.storages._heartbeat import BaseHeartbeat
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from workshop.config import flatten
+from workshop.errors import WorkshopError, innermost
+from workshop.trace import ROOT
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+BEATS = 6  # a trial without a sign of life for so many intervals has lost its worker
+REPEATS = 3  # of a trial whose workers die: it may be what kills them
+DATABASE = "OPTUNA_STORAGE"
+
+# What a study keeps of itself, as user attributes of the study and of its trials.
+SETTINGS, PARENT = "settings", "parent_run"
+RUN, OVERRIDES, ERROR = "run", "overrides", "error"
+
+log = logging.getLogger(__name__)
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # our own lines say it without tracebacks
+
+
+# ----------------------------------------------------------------------------------- storages
+
+
+class _Journal(JournalStorage, BaseHeartbeat):
+    """A journal with signs of life, which Optuna gives to databases alone."""
+
+    def __init__(self, backend: JournalFileBackend, heartbeat: int):
+        super().__init__(backend)
+        self._heartbeat = heartbeat
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        with contextlib.suppress(UpdateFinishedTrialError):  # it was given up meanwhile
+            self.set_trial_system_attr(trial_id, "heartbeat", time.time())
+
+    def _get_stale_trial_ids(self, study_id: int) -> list[int]:
+        running = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.RUNNING,))
+        latest = time.time() - BEATS * self._heartbeat
+        return [trial._trial_id for trial in running if _last_sign(trial) < latest]
+
+    def get_heartbeat_interval(self) -> int:
+        return self._heartbeat
+
+    def get_heartbeat_stale_trial_callback(self) -> Callable[[optuna.Study, FrozenTrial], None]:
+        return repeat_lost_trial
+
+
+def _last_sign(trial: FrozenTrial) -> float:
+    return trial.system_attrs.get("heartbeat") or trial.datetime_start.timestamp()
+
+
+def journal(path: str, heartbeat: int) -> BaseStorage:
+    """Open a study's journal, a file that all workers can reach; `path` counts from the root."""
+    file = ROOT / path  # absolute: a relative one with a dead lock-holder is waited for for ever
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # Windows lets only administrators make the symbolic links that Optuna locks with.
+        lock = JournalFileOpenLock(str(file)) if os.name == "nt" else None
+        with _experiments_allowed():
+            return _Journal(JournalFileBackend(str(file), lock), heartbeat)
+    except OSError as error:
+        raise WorkshopError(
+            f"The study's journal {file} cannot be opened: {error}. Make its folder writable, or "
+            "name another file: storage.path=..."
+        ) from error
+
+
+def database(url: str | None, heartbeat: int) -> BaseStorage:
+    """Open a study's database, which is made if need be.
+
+    Parameters
+    ----------
+    url : SQLAlchemy's; a relative path of SQLite counts from the root, None stands for
+        $OPTUNA_STORAGE
+    heartbeat : seconds between two signs of life of a trial
+
+    Raises
+    ------
+    WorkshopError
+        There is no address, or the database cannot be opened.
+    """
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+    address = url or os.environ.get(DATABASE)
+    if not address:
+        raise WorkshopError(
+            f"This storage is a database, and ${DATABASE} does not name it. Set it to "
+            "postgresql+psycopg://USER:PASSWORD@HOST/NAME, or take another storage: storage=journal"
+        )
+    shown = "the address"
+    try:
+        parsed = make_url(address)
+        shown = parsed.render_as_string(hide_password=True)
+        if parsed.drivername.startswith("sqlite"):
+            file = ROOT / (parsed.database or "")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            parsed = parsed.set(database=file.as_posix())
+        with _experiments_allowed():
+            return RDBStorage(
+                parsed.render_as_string(hide_password=False),
+                engine_kwargs={"pool_pre_ping": True},
+                heartbeat_interval=heartbeat,
+                grace_period=BEATS * heartbeat,
+                heartbeat_stale_trial_callback=repeat_lost_trial,
+            )
+    except (ArgumentError, SQLAlchemyError, ImportError, OSError) as error:
+        reason = str(innermost(error)).strip().splitlines()[0]
+        raise WorkshopError(
+            f"The study's database cannot be opened: {shown}: {reason}\n"
+            "Expected a server that runs and a database that exists, as "
+            f"postgresql+psycopg://USER:PASSWORD@HOST/NAME in ${DATABASE}."
+        ) from None
+
+
+@contextlib.contextmanager
+def _experiments_allowed() -> Iterator[None]:
+    """Say nothing of the features that Optuna calls experimental, which these are for years."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield
+
+
+def repeat_lost_trial(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Queue a trial again whose worker died, and end its MLflow run, which nobody else will."""
+    log.warning("The worker of trial %d is gone: the trial will be repeated.", trial.number)
+    with _experiments_allowed():
+        RetryHeartbeatStaleTrialCallback(max_retry=REPEATS)(study, trial)
+    with contextlib.suppress(Exception):  # the search goes on, whatever became of the record
+        _end_run_of(study, trial)
+
+
+def trial_name(number: int) -> str:
+    """Return the name of the run of a trial."""
+    return f"trial {number}"
+
+
+def _end_run_of(study: optuna.Study, trial: FrozenTrial) -> None:
+    from mlflow import MlflowClient
+
+    client, parent = MlflowClient(), study.user_attrs[PARENT]
+    for run in client.search_runs(
+        [client.get_run(parent).info.experiment_id],
+        f"tags.mlflow.parentRunId = '{parent}' and attributes.status = 'RUNNING' and "
+        f"attributes.run_name = '{trial_name(trial.number)}'",
+    ):
+        client.set_terminated(run.info.run_id, "KILLED")
+
+
+# ------------------------------------------------------------------------------------- search
+
+
+def search(
+    study: optuna.Study, objective: Callable[[Trial], float], trials: int, failures: int
+) -> None:
+    """Work on a study until it has this many trials, together with whoever else does.
+
+    Waits for the trials of others, one of which may be left by its worker and has to be repeated.
+    Ctrl+C queues the trial that it interrupts.
+
+    Parameters
+    ----------
+    trials : how many finished and pruned ones the study shall have
+    failures : after so many failed ones in a row there is no point in going on
+
+    Raises
+    ------
+    WorkshopError
+        That many trials failed, since this worker began; the message shows the first error.
+    """
+    began, pause, errors = datetime.datetime.now(), 0.2, []
+
+    def guarded(trial: Trial) -> float:
+        try:
+            return objective(trial)
+        except optuna.TrialPruned:
+            raise
+        except KeyboardInterrupt:
+            study.enqueue_trial(trial.params)
+            raise
+        except Exception as error:
+            reason = f"{type(innermost(error)).__name__}: {innermost(error)}"
+            log.warning("Trial %d failed: %s", trial.number, reason)
+            trial.set_user_attr(ERROR, reason)
+            errors.append(error)
+            raise
+
+    while True:
+        with _experiments_allowed():
+            optuna.storages.fail_stale_trials(study)
+        found = study.get_trials(deepcopy=False)
+        ended = sum(trial.state in FINISHED for trial in found)
+        running = sum(trial.state == TrialState.RUNNING for trial in found)
+        queued = any(trial.state == TrialState.WAITING for trial in found)
+        if ended >= trials:
+            return
+        if ended + running >= trials and not queued:
+            time.sleep(pause)  # another worker may die, and its trial be left
+            pause = min(2 * pause, 5.0)
+            continue
+        study.optimize(guarded, n_trials=1, catch=(Exception,))
+        if errors and isinstance(innermost(errors[0]), NotImplementedError):
+            raise errors[0]  # an open hole
+        _check_failures(study, began, failures)
+
+
+def _check_failures(study: optuna.Study, since: datetime.datetime, failures: int) -> None:
+    ended = [
+        trial
+        for trial in study.get_trials(deepcopy=False)
+        if (trial.state in FINISHED or ERROR in trial.user_attrs)
+        and trial.datetime_complete
+        and trial.datetime_start >= since
+    ]
+    last = sorted(ended, key=lambda trial: trial.datetime_complete)[-failures:]
+    if len(last) == failures and all(ERROR in trial.user_attrs for trial in last):
+        raise WorkshopError(
+            f"The last {failures} trials all failed, so the search has stopped. The first error, "
+            f"of trial {last[0].number}:\n  {last[0].user_attrs[ERROR]}\n"
+            f"  with {' '.join(last[0].user_attrs.get(OVERRIDES, ['what the space draws']))}\n"
+            "Mend the space or the code and call again: finished trials are kept."
+        )
+
+
+# --------------------------------------------------------------------------- beginning and end
+
+
+class SharedStudy(Callback):
+    """Makes what the workers share before they start, and sums the study up after they end.
+
+    A Hydra callback (hydra.callbacks in conf/tune.yaml), called in the process that was started.
+    """
+
+    def on_run_start(self, config: DictConfig, **_: object) -> None:
+        with _as_message():  # Hydra makes a warning of any exception of a callback
+            begin(config)
+
+    def on_run_end(self, config: DictConfig, **_: object) -> None:
+        with _as_message():
+            conclude(config)
+
+    on_multirun_start = on_run_start
+    on_multirun_end = on_run_end
+
+
+@contextlib.contextmanager
+def _as_message() -> Iterator[None]:
+    try:
+        yield
+    except WorkshopError as error:
+        raise SystemExit(f"\nerror: {error}") from error
+
+
+def begin(config: DictConfig) -> None:
+    """Make or find the study and its parent run.
+
+    Raises
+    ------
+    WorkshopError
+        The study was begun with another configuration, or its storage cannot be opened.
+    """
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    from workshop.tracking import start_run, use_store
+
+    own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    study = optuna.create_study(
+        study_name=config.study,
+        storage=instantiate(config.storage),
+        direction="maximize",
+        load_if_exists=True,
+    )
+    _check_settings(study, own)
+    use_store()
+    parent = study.user_attrs.get(PARENT)
+    with contextlib.suppress(MlflowException):  # it was deleted, or is in another store
+        if parent and MlflowClient().get_run(parent).info.lifecycle_stage == "active":
+            MlflowClient().update_run(parent, "RUNNING")
+            return
+    overrides = list(config.hydra.overrides.task)
+    with start_run(
+        own, instantiate(config.data), run_name=config.study, overrides=overrides
+    ) as run:
+        study.set_user_attr(PARENT, run.info.run_id)
+    MlflowClient().update_run(run.info.run_id, "RUNNING")  # until the last worker is done
+
+
+def _check_settings(study: optuna.Study, config: DictConfig) -> None:
+    """Refuse to mix trials of different questions in one study."""
+    parts = (
+        "sampler", "pruner", "storage", "study", "trials", "failures", "worker", "experiment",
+        "tracking",
+    )  # fmt: skip
+    now = {
+        key: str(value)
+        for key, value in flatten(config).items()
+        if key.partition(".")[0] not in parts
+    }
+    then = study.user_attrs.get(SETTINGS)
+    if then is None:
+        study.set_user_attr(SETTINGS, now)
+        return
+    differs = [
+        f"\n  {key}: {then.get(key)} in the study, {now.get(key)} now"
+        for key in sorted({*now, *then})
+        if now.get(key) != then.get(key)
+    ]
+    if differs:
+        raise WorkshopError(
+            f"The study {study.study_name!r} was begun with another configuration:"
+            f"{''.join(differs)}\nIts trials could not be compared. Give the new question its own "
+            "name: study=NAME"
+        )
+
+
+def conclude(config: DictConfig) -> None:
+    """Log the study's pictures and table to the parent run, and say how to train its best trial."""
+    import mlflow
+    from mlflow import MlflowClient
+
+    study = optuna.load_study(study_name=config.study, storage=instantiate(config.storage))
+    found, parent = study.get_trials(deepcopy=False), study.user_attrs[PARENT]
+    counts = {
+        state: sum(trial.state == state for trial in found)
+        for state in (*FINISHED, TrialState.FAIL)
+    }
+    client = MlflowClient()
+    for state, count in counts.items():
+        client.log_metric(parent, f"trials_{state.name.lower()}", count)
+    print(
+        f"\nStudy {study.study_name}: {counts[TrialState.COMPLETE]} trials finished, "
+        f"{counts[TrialState.PRUNED]} pruned, {counts[TrialState.FAIL]} failed or interrupted"
+    )
+    if counts[TrialState.COMPLETE]:
+        best = study.best_trial
+        client.log_metric(parent, "best_val_accuracy", best.value, step=best.number)
+        client.set_tag(parent, "best_trial", best.user_attrs[RUN])
+        print(f"Best: trial {best.number}, val accuracy {best.value:.4f}")
+        print(f"To train it: {retrain(best.user_attrs[OVERRIDES])}")
+    mlflow.log_text(study.trials_dataframe().to_csv(index=False), "study/trials.csv", run_id=parent)
+    for name, figure in pictures(study).items():
+        whole = {"bbox_inches": "tight"}  # long names stand outside of the axes
+        client.log_figure(parent, figure, f"study/{name}.png", save_kwargs=whole)
+    client.set_terminated(parent, "FINISHED")
+    print(f"Pictures: uv run mlflow ui --port 5050, the run {parent}, Artifacts, study/")
+
+
+def retrain(overrides: Sequence[str]) -> str:
+    """Return the command that trains what a trial trained."""
+    script = Path(sys.argv[0]).resolve().with_name("train.py")
+    if script.is_relative_to(ROOT):
+        script = script.relative_to(ROOT)
+    quoted = [f'"{o}"' if set(o) & set(" []{}()*?|&;<>$!'") else o for o in overrides]
+    return " ".join(["uv run", script.as_posix(), *quoted])
+
+
+def pictures(study: optuna.Study) -> dict:
+    """Draw the study with Optuna's own plots: a matplotlib figure by name, where it has enough."""
+    import matplotlib.pyplot as plt
+    import numpy as np
+    from optuna.visualization import matplotlib as plots
+
+    plt.switch_backend("agg")  # draws into files and needs no screen
+    kinds = {
+        "history": plots.plot_optimization_history,
+        "importances": plots.plot_param_importances,
+        "parallel_coordinates": plots.plot_parallel_coordinate,
+        "slice": plots.plot_slice,
+    }
+    drawn = {}
+    for name, plot in kinds.items():
+        with _experiments_allowed(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            try:
+                figure = np.ravel(plot(study, target_name="validation accuracy"))[0].figure
+            except (ValueError, RuntimeError) as error:  # of too few trials, or all alike
+                log.info("No picture %s of the study: %s", name, error)
+                continue
+        figure.set_size_inches(max(12, figure.get_size_inches()[0]), 5)
+        drawn[name] = figure
+    plt.close("all")
+    return drawn
