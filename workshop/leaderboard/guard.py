@@ -1,0 +1,69 @@
+"""What every request passes first: is it meant for this server, and what may a browser do."""
+
+import json
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+POLICY = (
+    "default-src 'self'; img-src 'self' data:; style-src 'self'; object-src 'none'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = [
+    (b"content-security-policy", POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
+CACHING = [("/api/", b"no-store"), ("/assets/", b"no-cache")]
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+class Guard:
+    """Answers only requests whose Host header names this server, and adds headers to answers.
+
+    A page of somebody else's whose name was made to point here (DNS rebinding) sends its own name.
+    """
+
+    def __init__(self, app: ASGIApp, allowed_hosts: tuple[str, ...]) -> None:
+        self.app = app
+        self.allowed = {host.lower() for host in allowed_hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+                return
+            await self.app(scope, receive, send)
+            return
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        if len(hosts) != 1 or not self._is_allowed(hosts[0].decode("latin-1").lower(), scope):
+            await _misdirected(send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                given = {name.lower() for name, _ in message["headers"]}
+                more = [(name, value) for name, value in HEADERS if name not in given]
+                for below, caching in CACHING:
+                    if b"cache-control" not in given and scope["path"].startswith(below):
+                        more.append((b"cache-control", caching))
+                message["headers"] = [*message["headers"], *more]
+            await send(message)
+
+        await self.app(scope, receive, with_headers)
+
+    def _is_allowed(self, host: str, scope: Scope) -> bool:
+        if host in self.allowed:
+            return True
+        name, colon, port = host.rpartition(":")
+        server = scope.get("server")
+        return bool(colon) and name in LOOPBACK and bool(server) and port == str(server[1])
+
+
+async def _misdirected(send: Send) -> None:
+    text = "This name is not an address of the leaderboard. Open the address that it shows."
+    body = json.dumps({"error": text}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": 421, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
