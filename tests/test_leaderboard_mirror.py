@@ -8,7 +8,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -414,12 +413,37 @@ def test_everything_can_be_copied_into_another_store(board: Board, tmp_path: Pat
 
 
 KILLED = """
-import sys, threading
+import os, signal, sys, threading
 from pathlib import Path
+import sqlalchemy as sa
 from workshop.leaderboard import mirror
+from workshop.leaderboard.database import Database
+from workshop.leaderboard.records import Unmirrored
 from workshop.leaderboard.settings import Settings
+
+left = int(sys.argv[2])
+settings, stop = Settings.of(Path(sys.argv[1])), threading.Event()
 mirror.MOST_POINTS = 7  # many small rounds
-mirror.run(Settings.of(Path(sys.argv[1])), threading.Event())
+
+
+def die(*_):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGTERM if os.name == "nt" else signal.SIGKILL)
+
+
+def watch():
+    db = Database(settings.database_url)
+    while db.unmirrored() != Unmirrored([], []):
+        stop.wait(0.2)
+    stop.set()
+
+
+sa.event.listen(sa.Engine, "after_cursor_execute", die)
+sa.event.listen(sa.Engine, "commit", die)
+threading.Thread(target=watch, daemon=True).start()
+mirror.run(settings, stop)
 """
 
 
@@ -433,16 +457,13 @@ def test_a_mirror_that_is_killed_again_and_again_copies_everything_once(board: B
         files = {"trace/config.yaml": board.store(b"%d" % number)}
         board.submit(f"{number:064d}", metrics={"val": [[0, START, 0.5]]}, files=files)
     board.mirror.engine.dispose()
-    command = [sys.executable, "-c", KILLED, str(board.settings.folder)]
-    drawn, kills = random.Random(1), 0
-    while board.db.unmirrored() != Unmirrored([], []):
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        time.sleep(4 + drawn.random() * 3 if kills < 5 else 20)
-        process.kill()
-        process.wait()
-        kills += 1
-        assert kills < 20
-    assert kills > 1
+    drawn = random.Random(1)
+    # After so many statements, on whichever thread; the last one is left to come to its end.
+    for statements in [*(drawn.randrange(20, 400) for _ in range(6)), 0]:
+        command = [sys.executable, "-c", KILLED, str(board.settings.folder), str(statements)]
+        ended = subprocess.run(command, stderr=subprocess.DEVNULL, timeout=120).returncode
+        assert (ended == 0) == (statements == 0)
+    assert board.db.unmirrored() == Unmirrored([], [])
     assert len(board.runs("live")) == 31 and len(board.runs("submissions")) == 10
     for run in board.runs("live"):
         found = board.client.get_metric_history(run.info.run_id, "val")

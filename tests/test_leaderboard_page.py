@@ -480,6 +480,30 @@ def test_the_keyboard_reaches_chart_scrubber_table_and_dialog(server, visit):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("early", [True, False], ids=["closed-first", "asked-first"])
+def test_an_entry_asked_for_while_another_closes_is_shown(server, visit, early):
+    first, second = entry(1, 0.9, 1), entry(2, 0.8, 2)
+    server.board = board([first, second])
+    page = visit()
+    page.evaluate("id => { location.hash = `#entry-${id}`; }", first["submission"])
+    page.wait_for_selector("dialog[open]")
+    page.evaluate(  # A browser sends "close" some time after closing, before or after "hashchange".
+        """async ([id, early]) => {
+            const dialog = document.querySelector("dialog");
+            dialog.close();
+            location.hash = `#entry-${id}`;
+            if (early) dialog.dispatchEvent(new Event("close"));
+            await new Promise((resolve) => setTimeout(resolve, 200));
+        }""",
+        [second["submission"], early],
+    )
+    assert page.locator("dialog[open] #details-name").text_content() == second["name"]
+    assert page.evaluate("location.hash") == f"#entry-{second['submission']}"
+    page.keyboard.press("Escape")
+    page.wait_for_function("() => location.hash === ''")
+
+
+@pytest.mark.slow
 def test_replay_shows_an_earlier_order_and_one_key_returns(server, visit):
     server.board = board([entry(1, 0.9, 1), entry(2, 0.8, 2)])
     server.history = [

@@ -31,7 +31,8 @@ const measured = (value, low, high) => {
 export class Details {
   #dialog = byId("details");
   #find;
-  #shown = null;
+  #asked = null; // the submission in the address
+  #opened = null; // the submission in the dialog
 
   /** `find(submission)` returns {entry, shared, records} as the board knows them, or null. */
   constructor(find) {
@@ -41,8 +42,10 @@ export class Details {
       if (event.target === this.#dialog) this.#dialog.close(); // beside it
     });
     this.#dialog.addEventListener("close", () => {
-      this.#shown = null;
-      if (location.hash.startsWith("#entry-"))
+      // The event comes late: by then another entry may have been asked for, or shown.
+      if (this.#dialog.open) return;
+      if (this.#asked === this.#opened) this.#asked = null;
+      if (location.hash === `#entry-${this.#opened}`)
         history.replaceState(null, "", location.pathname + location.search);
     });
     addEventListener("hashchange", () => this.follow());
@@ -56,17 +59,20 @@ export class Details {
       return;
     }
     const submission = Number(wanted[1]);
-    this.#shown = submission;
+    this.#asked = submission;
+    if (this.#dialog.open) this.#opened = submission;
     const known = this.#find(submission);
     if (known) this.#fill(known);
     else await this.#fetch(submission);
-    if (this.#shown === submission && !this.#dialog.open) this.#dialog.showModal();
+    if (this.#asked !== submission || this.#dialog.open) return;
+    this.#opened = submission;
+    this.#dialog.showModal();
   }
 
   /** Bring an open dialog up to date. */
   refresh() {
-    if (!this.#dialog.open || this.#shown === null) return;
-    const known = this.#find(this.#shown);
+    if (!this.#dialog.open || this.#asked === null) return;
+    const known = this.#find(this.#asked);
     if (known) this.#fill(known);
   }
 
@@ -123,7 +129,7 @@ export class Details {
     this.#write(`Submission ${submission}`, null, [["State", "looking it up…"]]);
     try {
       const found = await ask(`/api/submissions/${submission}`);
-      if (this.#shown !== submission) return;
+      if (this.#asked !== submission) return;
       const ahead = found.ahead ? `, ${found.ahead} ahead of it` : "";
       const rank = found.rank ? ` of ${found.of}` : "";
       this.#write(found.name, null, [
@@ -150,7 +156,7 @@ export class Details {
         ["Remark", found.suspect],
       ]);
     } catch {
-      if (this.#shown !== submission) return;
+      if (this.#asked !== submission) return;
       this.#write(`Submission ${submission}`, null, [
         ["State", "there is none with this number on the board"],
       ]);
