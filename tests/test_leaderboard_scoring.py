@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 import psutil
 import pytest
+from leaderboard import postgresql, url
 from onnx import TensorProto, helper, numpy_helper
 
 from workshop.data import load_dataset
@@ -28,6 +29,8 @@ from workshop.leaderboard.onnx_rules import RuleBroken
 from workshop.leaderboard.records import NewSubmission
 from workshop.leaderboard.sandbox import Limits, Refused, ScorerFault, Stopped
 from workshop.leaderboard.settings import Settings
+
+__all__ = ["postgresql", "url"]  # fixtures
 
 SEED = b"a seed that anybody may know...."
 POSIX = os.name == "posix"
@@ -947,6 +950,67 @@ def test_sigterm_ends_the_scorer_at_once_and_gives_back_what_it_had(board):
         assert process.wait(timeout=30) == 0
     assert board[id].state == "queued"
     assert board[id].attempts == 0
+
+
+# Instead of running models it notes which ones it got, and lets them wait for the file "go".
+SLOW_SCORER = """
+import os, sys, time
+from pathlib import Path
+from workshop.leaderboard import scorer
+from workshop.leaderboard.settings import Settings
+
+def score_model(model, data, seed, limits=None, stopped=None):
+    with Path("taken").open("a") as taken:
+        taken.write(f"{model.decode()} {os.getpid()}\\n")
+    while not Path("go").exists():
+        time.sleep(0.02)
+    raise scorer.Refused("No model.")
+
+scorer.score_model = score_model
+scorer.Scorer._add_references = lambda *_: None
+scorer.run(Settings.from_env())
+"""
+
+
+@pytest.mark.slow
+@posix_only
+def test_two_scorers_take_the_oldest_and_what_a_killed_one_had_is_taken_again(url, tmp_path):
+    settings = Settings.of(tmp_path / "leaderboard", database_url=url)
+    settings.folder.mkdir()
+    board = Board(settings)
+    ids = [board.submit(f"model-{number}".encode()) for number in range(6)]
+    states = lambda: [board[id].state for id in ids]  # noqa: E731
+    environment = os.environ | settings.to_env()
+    command = [sys.executable, "-c", SLOW_SCORER]
+    started = [subprocess.Popen(command, cwd=tmp_path, env=environment) for _ in range(2)]
+
+    def taken() -> list[list[str]]:
+        path = tmp_path / "taken"
+        return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+    try:
+        wait_for(lambda: len(taken()) == 2)
+        assert sorted(name for name, _ in taken()) == ["model-0", "model-1"]
+        assert states() == ["scoring"] * 2 + ["queued"] * 4
+        has_first = next(one for one in started if ["model-0", str(one.pid)] in taken())
+        has_first.kill()
+        has_first.wait()
+        board.database.change_submission(ids[0], lease_until=1)  # as after a minute of silence
+        started.append(subprocess.Popen(command, cwd=tmp_path, env=environment))
+        wait_for(lambda: len(taken()) == 3)
+        assert taken()[-1] == [
+            "model-0",
+            str(started[-1].pid),
+        ]  # the oldest, before those that wait
+        (tmp_path / "go").touch()
+        wait_for(lambda: set(states()) == {"refused"})
+        assert sorted(name for name, _ in taken()[3:]) == [f"model-{i}" for i in range(2, 6)]
+        assert [board[id].attempts for id in ids] == [2, 1, 1, 1, 1, 1]
+    finally:
+        for one in started:
+            one.kill()
+            one.wait()
+        board.database.close()
 
 
 def wait_for(condition, seconds: float = 60) -> None:

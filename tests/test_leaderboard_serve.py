@@ -443,8 +443,8 @@ def test_two_workers_on_postgresql_and_s3_do_the_same(
     bucket = boto3.resource("s3").create_bucket(Bucket="board")
     (tmp_path / "database").mkdir()
     with servers.postgresql(tmp_path / "database") as url:
-        where = ("--database-url", url, "--artifacts", "s3://board/here", "--workers", "2")
-        made = Served(tmp_path / "leaderboard", *where)
+        where = ("--database-url", url, "--artifacts", "s3://board/here")
+        made = Served(tmp_path / "leaderboard", *where, "--workers", "2", "--scorers", "2")
         try:
             made.join("Ada")
             made.live("d" * 32, 0, 0.5)
@@ -462,6 +462,8 @@ def test_two_workers_on_postgresql_and_s3_do_the_same(
             keys = {item.key.split("/")[1] for item in bucket.objects.all()}
             assert keys == {"models", "mlflow"}
             assert not list(made.folder.glob("*.db"))
+            logs = {path.name for path in (made.folder / "logs").iterdir()}
+            assert {"web-2.log", "scorer-2.log"} <= logs
             assert made.stop() == 0
         finally:
             made.close()
@@ -537,6 +539,16 @@ def test_a_database_that_is_away_is_named_without_its_password(tmp_path: Path) -
     url = f"postgresql+psycopg://me:secret@127.0.0.1:{servers.free_port()}/board"
     said = refusal(tmp_path, "--port", str(servers.free_port()), "--database-url", url)
     assert "--database-url" in said and "secret" not in said
+
+
+@pytest.mark.parametrize("scorers", [0, 3])
+def test_there_are_no_more_scorers_than_cores(
+    scorers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "_cores", lambda: 2)
+    with pytest.raises(WorkshopError, match=rf"--scorers {scorers} .* has 2. Expected 1 to 2"):
+        serve.serve(Options(folder=tmp_path / "none", scorers=scorers))
+    assert not (tmp_path / "none").exists()
 
 
 def test_an_address_that_no_browser_opens_is_refused(tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--name", help="of the competition")
     add.add_argument("--data", choices=("fashion_mnist", "digits"))
     add.add_argument("--workers", type=int, default=1, metavar="N", help="web processes")
+    add.add_argument("--scorers", type=int, default=1, metavar="N", help="models scored at once")
     add.add_argument("--database-url", metavar="postgresql+psycopg://…")
     add.add_argument("--artifacts", metavar="FOLDER|s3://…", help="where models and files lie")
     add.add_argument("--address", metavar="URL", help="the public one, of a proxy before it")

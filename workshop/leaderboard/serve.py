@@ -1,6 +1,6 @@
 """`workshop serve`: everything that the leaderboard consists of, in one command.
 
-It opens the port, and starts and watches the processes that do the work: web workers, the scorer,
+It opens the port, and starts and watches the processes that do the work: web workers, scorers,
 the mirror into MLflow, and MLflow's own server. One that dies is started again. All state lies in
 databases and files, so nothing is lost when any of them, or all, are killed.
 """
@@ -60,6 +60,7 @@ class Options:
     database_url: str | None = None
     artifacts: str | None = None
     workers: int = 1
+    scorers: int = 1
     data: str | None = None
     name: str | None = None
     address: str | None = None
@@ -80,6 +81,12 @@ def serve(options: Options) -> int:
             f"--workers {options.workers} is not possible here: on Windows the server has one web "
             "worker, elsewhere one or more."
         )
+    cores = _cores()
+    if not 1 <= options.scorers <= cores:
+        raise WorkshopError(
+            f"--scorers {options.scorers} is not possible here: each scorer keeps a core busy, and "
+            f"this machine has {cores}. Expected 1 to {cores}."
+        )
     with _only_one(folder), _listening(options.host, options.port) as listener:
         port = listener.getsockname()[1]
         settings = _settings(options, folder, port)
@@ -96,6 +103,12 @@ def serve(options: Options) -> int:
 
 
 # Before the start
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # of a container, perhaps fewer than the machine's
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextlib.contextmanager
@@ -357,11 +370,15 @@ class _Supervisor:
         environment = os.environ | settings.to_env() | {child.INHERITED: number}
         environment[child.BEHIND_PROXY] = "1" if options.address else "0"
         environment["PYTHONUNBUFFERED"] = "1"
-        workers = [f"web-{number}" for number in range(1, options.workers + 1)]
-        self.children = [_Child(name, "web", environment, listener) for name in workers]
-        self.children += [
-            _Child(kind, kind, environment, None) for kind in ("scorer", "mirror", "mlflow")
+        self.children = [
+            _Child(f"web-{number}", "web", environment, listener)
+            for number in range(1, options.workers + 1)
         ]
+        self.children += [
+            _Child(f"scorer-{number}", "scorer", environment, None)
+            for number in range(1, options.scorers + 1)
+        ]
+        self.children += [_Child(kind, kind, environment, None) for kind in ("mirror", "mlflow")]
 
     def __enter__(self) -> "_Supervisor":
         _allow_many_files()
