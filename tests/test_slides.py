@@ -146,7 +146,27 @@ def test_no_character_lacks_a_glyph(deck):
 def test_the_notes_name_every_page_of_the_talk(deck):
     notes = json.loads(deck.talk.notes.read_text(encoding="utf-8"))
     assert [page["idx"] for page in notes["pages"]] == list(range(deck.talk.pages))
-    assert sum(bool(page["note"]) for page in notes["pages"]) >= 20
+    said = [page["note"].partition("\n\n") for page in notes["pages"]]
+    assert all(re.fullmatch(r"\d:\d\d–\d:\d\d \(\d+ min\)", time) for time, _, _ in said)
+    assert sum(bool(text) for _, _, text in said) >= 40
+
+
+@pytest.mark.slow
+def test_the_minutes_of_the_slides_add_up_to_the_plan_of_the_day(deck):
+    clock = slides.timetable(deck.marks["handout"])
+    sections = [m["number"] for m in deck.marks["handout"] if m["kind"] == "section"]
+    lasts = [end - start for start, end in map(clock.get, sections)]
+    planned = [int(n) for n in re.findall(r"^  \[.*\], \[(\d+)[ ~]min\],", deck.text, re.M)]
+    # A talk of five sections, three parts, the closing; the appendix is on top.
+    assert planned == [sum(lasts[:5]), *lasts[5:9]]
+    assert sum(planned) == 4 * 60
+
+
+def test_the_parts_last_as_long_as_the_instructors_guide_says():
+    guide = (slides.ROOT / "INSTRUCTORS.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| \d\. .* \| (\d+) minutes \|", guide, re.M)
+    text = (slides.SLIDES / "en" / "01-welcome.typ").read_text(encoding="utf-8")
+    assert told == re.findall(r"\[Part \d: .*\], \[(\d+) min\]", text)
 
 
 @pytest.mark.slow
@@ -176,6 +196,22 @@ def test_todos_on_slides_are_in_the_course(lang):
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
+def test_every_todo_has_its_turn_with_a_command_and_what_will_be_seen(lang):
+    turns = [
+        (title, body)
+        for _, title, body in cut_into_slides(lang)
+        if re.search(r"^#turn\(", body, re.M)
+    ]
+    named = []
+    for title, body in turns:
+        named += re.findall(r"^  \(\[(\d\.\d+)\], ", body, re.M)
+        assert re.search(r"^  minutes: \d+,$", body, re.M), title
+        assert "```console\nuv run " in body, title
+        assert re.search(r"^#see\[", body, re.M), title
+    assert named == list(course.load().holes)
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
 def test_links_are_well_formed(lang):
     for path in texts(lang):
         for url in re.findall(r"#link\(\"([^\"]*)\"\)", path.read_text(encoding="utf-8")):
@@ -196,7 +232,7 @@ def test_the_text_of_a_language_holds_no_layout(lang):
     # Lengths and styles stand in theme.typ and drawings.typ, once for all languages.
     for path in texts(lang):
         text = prose(path.read_text(encoding="utf-8"))
-        text = text.replace("#let talk =", "").replace("#let chain =", "")
+        text = re.sub(r"#let (talk|chain|labels) =", "", text)
         layout = (
             r"\b\d[\d.]*(?:pt|em|fr|mm|cm)\b|#(?:set|show|let|v|h|block|box|text|grid|align|par)\b"
         )
@@ -216,6 +252,18 @@ def test_no_text_in_a_figure_is_below_the_smallest(path):
     smaller = {float(size) for size in sizes if float(size) < SMALLEST}
     # Exponents and indices of 14 points, which mathematics sets at seven tenths.
     assert all(size == pytest.approx(0.7 * SMALLEST) for size in smaller)
+
+
+@pytest.mark.parametrize("path", sorted(slides.FIGURES.glob("*.png")), ids=lambda path: path.name)
+def test_no_text_in_a_screenshot_is_below_the_smallest(path):
+    from PIL import Image
+
+    theme = (slides.SLIDES / "theme.typ").read_text(encoding="utf-8")
+    numbers = [r"^#let width = (\d+)pt", r"^#let side = (\d+)pt", r"(\d+)pt / full\.height"]
+    width, side, highest = (int(re.search(n, theme, re.M)[1]) for n in numbers)
+    with Image.open(path) as image:
+        shown = min((width - 2 * side) / image.width, highest / image.height)
+        assert float(image.text["smallest text"]) * shown >= SMALLEST
 
 
 @pytest.mark.parametrize("pair", PALETTE["text on ground"], ids=" on ".join)
@@ -373,9 +421,13 @@ def test_a_renamed_function_names_the_slides_that_show_it(tmp_path, monkeypatch)
     monkeypatch.setattr(slides, "SLIDES", tmp_path)
     text = tmp_path / "en" / "01-first.typ"
     text.parent.mkdir()
-    text.write_text('#code("part2_mlp_cnn/engine.py::train_stop")', encoding="utf-8")
-    with pytest.raises(WorkshopError, match=r"slides/en/01-first\.typ: There is no train_stop"):
+    shown = '#code("part2_mlp_cnn/engine.py::train_stop")'
+    text.write_text(f"== The step\n\n{shown}\n", encoding="utf-8")
+    with pytest.raises(WorkshopError) as told:
         slides.cut_all([text])
+    assert "slides/en/01-first.typ (The step): There is no train_stop in" in str(told.value)
+    assert "There are: train_step" in str(told.value)
+    assert 'write its new name in #code("part2_mlp_cnn/engine.py::train_stop")' in str(told.value)
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
@@ -402,6 +454,21 @@ def test_a_missing_typst_is_a_message_that_says_what_to_type(monkeypatch):
 def test_a_language_that_does_not_exist_is_named():
     with pytest.raises(WorkshopError, match=r"no slides in 'xx'. There are: .*en"):
         slides.build("xx")
+
+
+def test_all_builds_every_language_and_one_name_that_one(monkeypatch, capsys):
+    built = []
+
+    def build(lang, handout):
+        built.append((lang, handout))
+        return slides.Built(slides.BUILD / f"{lang}.pdf", 1, None)
+
+    monkeypatch.setattr(slides, "build", build)
+    assert cli.main(["slides", "--lang", "all"]) == 0
+    assert built == [(lang, handout) for lang in LANGUAGES for handout in (False, True)]
+    built.clear()
+    assert cli.main(["slides", "--lang", "fr", "--handout"]) == 0
+    assert built == [("fr", True)]
 
 
 # ---------------------------------------------------------------------------------- commands

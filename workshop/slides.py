@@ -31,6 +31,8 @@ FIGURES = SLIDES / "figures"
 COLUMNS = 60  # of a line of code on a slide: what the last row can read
 TIMESTAMP = 1767225600  # 2026-01-01, the date in every PDF: equal texts give equal bytes
 
+ALL = "all"  # what `--lang` says for every language
+
 COMPOSE = "compose "
 
 _CODE = re.compile(r'#?\bcode\(\s*"(?P<what>[^"]*)"')
@@ -89,7 +91,9 @@ def compiler_for(lang: str = "en", handout: bool = False):
         Typst is missing, the language does not exist, or code cannot be cut.
     """
     if lang not in languages():
-        raise SlidesError(f"There are no slides in {lang!r}. There are: {', '.join(languages())}")
+        raise SlidesError(
+            f"There are no slides in {lang!r}. There are: {', '.join([*languages(), ALL])}"
+        )
     typst = _typst()
     BUILD.mkdir(exist_ok=True)
     cuts = cut_all(sources(lang))
@@ -182,18 +186,45 @@ def _fonts() -> Path:
 
 
 def _pdfpc(marks: Sequence[dict], pdf: str) -> str:
-    """Return the notes in the form of pdfpc: the same note for every step of a slide."""
+    """Return the notes in the form of pdfpc: the same note for every step of a slide.
+
+    Every note opens with the time from the start of the talk at which its page begins and ends.
+    """
+    clock = timetable(marks)
     pages = [
         {
             "idx": index,
             "label": str(mark["number"]),
             "overlay": mark["step"] - 1,
-            "note": mark["note"] or "",
+            "note": f"{_timed(*clock[mark['number']])}\n\n{mark['note']}".strip(),
         }
         for index, mark in enumerate(marks)
     ]
     document = {"pdfpcFormat": 2, "disableMarkdown": False, "pdfFile": pdf, "pages": pages}
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def timetable(marks: Iterable[dict]) -> dict[int, tuple[int, int]]:
+    """Return the minutes of the talk at which every page begins and ends, by its number.
+
+    The page of a section lasts as long as all of its slides, which begin with it.
+    """
+    pages = {mark["number"]: mark for mark in marks}.values()
+    lasts = {}
+    for page in pages:
+        lasts[page["section"]] = lasts.get(page["section"], 0) + page["minutes"]
+    clock, now = {}, 0
+    for page in pages:
+        lasting = lasts[page["section"]] if page["kind"] == "section" else page["minutes"]
+        clock[page["number"]] = (now, now + lasting)
+        now += page["minutes"]
+    return clock
+
+
+def _timed(start: int, end: int) -> str:
+    """Write times as `1:05-1:07 (2 min)`, in hours and minutes."""
+    begin, until = (f"{minute // 60}:{minute % 60:02}" for minute in (start, end))
+    return f"{begin}–{until} ({end - start} min)"
 
 
 # -------------------------------------------------------------------------------------- code
@@ -207,26 +238,30 @@ def cut_all(texts: Iterable[Path]) -> dict[str, dict]:
     SlidesError
         A file, a TODO or a function is not there, or a line is too long for a slide.
     """
-    wanted: dict[str, Path] = {}
+    wanted: dict[str, list[str]] = {}  # the slides that show it
     for path in texts:
         if path.parent == SLIDES:
             continue  # the theme shows no code
-        for found in _CODE.finditer(path.read_text(encoding="utf-8")):
-            wanted.setdefault(found["what"], path)
+        text = path.read_text(encoding="utf-8")
+        for found in _CODE.finditer(text):
+            wanted.setdefault(found["what"], []).append(_slide_at(path, text, found.start()))
     raw = {}
-    for what, path in wanted.items():
+    for what, places in wanted.items():
         try:
             raw[what] = cut(what)
         except WorkshopError as error:
-            raise SlidesError(f"slides/{path.relative_to(SLIDES).as_posix()}: {error}") from None
+            raise SlidesError(
+                f"{', '.join(dict.fromkeys(places))}: {error}\n"
+                f'If it was renamed, write its new name in #code("{what}"), in every language.'
+            ) from None
     python = {what: text for what, text in raw.items() if _language(what) == "python"}
     cuts = {}
     for what, text in (raw | _narrowed(python)).items():
         for line in text.splitlines():
             if len(line) > COLUMNS:
                 raise SlidesError(
-                    f"slides/{wanted[what].relative_to(SLIDES).as_posix()}: a line of {what} has "
-                    f"{len(line)} columns, expected {COLUMNS} at most: {line.strip()!r}"
+                    f"{wanted[what][0]}: a line of {what} has {len(line)} columns, expected "
+                    f"{COLUMNS} at most: {line.strip()!r}"
                 )
         cuts[what] = {
             "text": text.rstrip("\n"),
@@ -234,6 +269,13 @@ def cut_all(texts: Iterable[Path]) -> dict[str, dict]:
             "label": _label(what),
         }
     return cuts
+
+
+def _slide_at(path: Path, text: str, position: int) -> str:
+    """Return the file and the title of the slide that holds a position of its text."""
+    titles = re.findall(r"^==? +(.*)$", text[:position], re.M)
+    title = f" ({titles[-1].replace('~', ' ')})" if titles else ""
+    return f"slides/{path.relative_to(SLIDES).as_posix()}{title}"
 
 
 def cut(what: str) -> str:
@@ -475,9 +517,13 @@ def _read_keys() -> dict[str, str]:
 
 
 def make(lang: str, handout_only: bool) -> None:
-    """Build presentation, notes and handout, or the handout alone, and say where they are."""
-    for handout in (True,) if handout_only else (False, True):
-        built = build(lang, handout)
-        print(f"{_shown(built.pdf)}  ({built.pages} pages)")
-        if built.notes:
-            print(f"{_shown(built.notes)}  (notes: pdfpc {_shown(built.pdf)})")
+    """Build presentation, notes and handout, or the handout alone, and say where they are.
+
+    `lang` may be `all`: every language, one after the other.
+    """
+    for one in languages() if lang == ALL else (lang,):
+        for handout in (True,) if handout_only else (False, True):
+            built = build(one, handout)
+            print(f"{_shown(built.pdf)}  ({built.pages} pages)")
+            if built.notes:
+                print(f"{_shown(built.notes)}  (notes: pdfpc {_shown(built.pdf)})")

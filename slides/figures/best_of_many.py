@@ -36,16 +36,16 @@ def draw(lang: str) -> None:
     best = 100 * np.array([expected_best(n) for n in looks])
     figure, axis = plt.subplots(figsize=size(420, 270))
     axis.axhline(100 * TRUTH, color=MUTED, linewidth=2, linestyle="--")
-    axis.text(1, 91.93, words["truth"], color=MUTED, va="top")
+    axis.text(1, 91.78, words["truth"], color=MUTED, va="top")
     axis.plot(looks, best, color=OPTUNA, linewidth=3, marker="o", markersize=8)
     for n, value in zip(looks, best, strict=True):
         if n in (1, 10, 100):
-            shift, side = ((-2, 14), "left") if n == 1 else ((0, 10), "center")
+            shift, side = ((-4, -20), "left") if n == 1 else ((0, 10), "center")
             axis.annotate(
                 number(value, ".2f", lang), (n, value), shift, textcoords="offset points", ha=side,
                 weight="bold", color=INK,
             )  # fmt: skip
-    axis.set(xscale="log", xlabel=words["x"], ylabel=words["y"], ylim=(91.8, 92.9))
+    axis.set(xscale="log", xlabel=words["x"], ylabel=words["y"], ylim=(91.64, 92.9))
     axis.set(xticks=(1, 10, 100), xticklabels=("1", "10", "100"), xlim=(0.75, 160))
     axis.yaxis.set_major_formatter(lambda y, _: number(y, ".1f", lang))
     axis.grid(axis="y", color=LINE, linewidth=0.8)

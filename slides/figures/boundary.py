@@ -10,7 +10,7 @@ from functools import cache
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
-from style import HYDRA, OPTUNA, save, size
+from style import OPTUNA, save, size
 
 WORDS = {
     "en": {"x": "learning rate of the first layer", "y": "learning rate of the second layer"},
@@ -53,16 +53,18 @@ def draw(lang: str) -> None:
     seen = losses()
     with np.errstate(all="ignore"):
         converged = seen[-20:].mean(axis=0) < seen[0]
-        # Brighter: the loss falls faster, or rises faster.
+        # Brighter: the loss falls faster, or rises faster. Where it falls all is brighter than
+        # where it does not, so that the border can be seen in grey, too.
         total = np.minimum(seen / seen[0], 1e6).sum(axis=0, dtype=np.float64)
         depth = np.log10(total)
     shade = np.zeros_like(depth)
     for part in (converged, ~converged):
         order = depth[part].argsort().argsort()
         shade[part] = order / max(1, part.sum() - 1)
-    picture = np.where(converged, -1 + 0.75 * shade, 1 - 0.75 * (1 - shade))
+    picture = np.where(converged, -1 + 0.98 * shade, 0.02 + 0.98 * shade)
     colours = LinearSegmentedColormap.from_list(
-        "", ("#CFE3F8", HYDRA, "#0C2C52", OPTUNA, "#F8D9C0")
+        "",
+        ((0, "#E4F0FC"), (0.499, "#7DB7F5"), (0.501, "#3D1804"), (1, OPTUNA)),
     )
     figure, axis = plt.subplots(figsize=size(385, 315))
     extent = (*FIRST, *SECOND)

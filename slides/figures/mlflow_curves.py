@@ -12,8 +12,11 @@ const box = document.querySelector('input[placeholder="Search metric charts"]');
 const value = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value');
 value.set.call(box, '^train_loss|^val_');
 box.dispatchEvent(new Event('input', {bubbles: true}));
-document.head.insertAdjacentHTML(
-  'beforeend', '<style>.modebar {display: none !important}</style>');
+// Larger than on a desk: the last row reads it, too.
+document.head.insertAdjacentHTML('beforeend', `<style>
+  .modebar {display: none !important}
+  .js-plotly-plot text, h4 {font-size: 15px !important}
+</style>`);
 for (const one of document.querySelectorAll('body *')) {
   if (getComputedStyle(one).position === 'fixed') one.style.display = 'none';
 }
@@ -30,4 +33,4 @@ def draw() -> None:  # for all languages: MLflow speaks English
         page.open(f"{address}/?fresh=1{metrics}?workflowType=machine_learning")
         page.run(SEARCH)
         time.sleep(5)
-        keep(page.shoot(205, 243, 685, 368), "mlflow_curves")
+        keep(page, "mlflow_curves", 208, 244, 675, 312)  # without the legends

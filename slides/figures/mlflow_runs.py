@@ -13,6 +13,14 @@ STATE = {
     "startTime": "ALL", "lifecycleFilter": "Active", "datasetsFilter": [],
     "modelVersionFilter": "All Runs", "selectedColumns": COLUMNS,
 }  # fmt: skip
+# The time of creation is left out: the last row reads what remains.
+NARROW = """
+document.head.insertAdjacentHTML('beforeend', `<style>
+  [col-id="runDateAndNestInfo"] {display: none !important}
+  .ag-pinned-left-header, .ag-pinned-left-cols-container, .ag-pinned-left-sticky-top {
+    width: 263px !important; min-width: 263px !important; max-width: 263px !important}
+</style>`);
+"""
 
 
 def draw() -> None:  # for all languages: MLflow speaks English
@@ -27,4 +35,5 @@ def draw() -> None:  # for all languages: MLflow speaks English
         runs = f"#/experiments/{experiment}/runs?workflowType=machine_learning"
         page.open(f"{address}/?fresh=1{runs}")
         top = page.run("document.querySelector('.ag-root-wrapper').getBoundingClientRect().top")
-        keep(page.shoot(206, int(top) - 6, 830, 262), "mlflow_runs")
+        page.run(NARROW)
+        keep(page, "mlflow_runs", 290, int(top) + 32, 576, 196)

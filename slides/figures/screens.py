@@ -21,6 +21,19 @@ from io import BytesIO
 from runs import STORE
 from style import FOLDER
 
+SMALLEST = """(left, top, width, height) => {
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), sizes = [];
+  while (walker.nextNode()) {
+    const node = walker.currentNode, range = document.createRange();
+    if (!node.data.trim() || !node.parentElement.checkVisibility()) continue;
+    range.selectNodeContents(node);
+    const box = range.getBoundingClientRect();
+    if (box.width > 1 && box.left >= left && box.right <= left + width
+        && box.top >= top && box.bottom <= top + height)
+      sizes.push(parseFloat(getComputedStyle(node.parentElement).fontSize));
+  }
+  return Math.min(...sizes);
+}"""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -95,6 +108,10 @@ class Page:
         found = self._call("Runtime.evaluate", expression=script, returnByValue=True)
         return found["result"].get("value")
 
+    def smallest_text(self, left: int, top: int, width: int, height: int) -> float:
+        """Return the size of the smallest text in a part of the page, in its pixels."""
+        return float(self.run(f"({SMALLEST})({left}, {top}, {width}, {height})"))
+
     def shoot(self, left: int, top: int, width: int, height: int) -> bytes:
         clip = {"x": left, "y": top, "width": width, "height": height, "scale": 1}
         return base64.b64decode(self._call("Page.captureScreenshot", clip=clip)["data"])
@@ -128,9 +145,18 @@ def browser() -> Iterator[Page]:
             started.wait()
 
 
-def keep(shot: bytes, name: str) -> None:
-    """Write a screenshot as NAME.png in few bytes: 128 colours are enough for text."""
-    from PIL import Image
+def keep(page: Page, name: str, left: int, top: int, width: int, height: int) -> None:
+    """Write a part of a page as NAME.png in few bytes: 128 colours are enough for text.
 
+    The file says how large its smallest text is in its own pixels. A test compares that with the
+    size at which the picture stands on its slide.
+    """
+    from PIL import Image, PngImagePlugin
+
+    shot = page.shoot(left, top, width, height)
     with Image.open(BytesIO(shot)) as image:
-        image.convert("RGB").quantize(128).save(FOLDER / f"{name}.png", optimize=True)
+        smallest = page.smallest_text(left, top, width, height) * image.width / width
+        said = PngImagePlugin.PngInfo()
+        said.add_text("smallest text", f"{smallest:.1f}")
+        few = image.convert("RGB").quantize(128)
+        few.save(FOLDER / f"{name}.png", optimize=True, pnginfo=said)
