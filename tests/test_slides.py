@@ -148,6 +148,7 @@ def test_the_notes_name_every_page_of_the_talk(deck):
     assert [page["idx"] for page in notes["pages"]] == list(range(deck.talk.pages))
     said = [page["note"].partition("\n\n") for page in notes["pages"]]
     assert all(re.fullmatch(r"\d:\d\d–\d:\d\d \(\d+ min\)", time) for time, _, _ in said)
+    assert not any(text.startswith((" ", "\n", "None")) for _, _, text in said)
     assert sum(bool(text) for _, _, text in said) >= 40
 
 
@@ -209,6 +210,33 @@ def test_every_todo_has_its_turn_with_a_command_and_what_will_be_seen(lang):
         assert "```console\nuv run " in body, title
         assert re.search(r"^#see\[", body, re.M), title
     assert named == list(course.load().holes)
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_files_and_their_todos_are_where_the_slides_of_a_part_say(lang):
+    found = course.load()
+    for part, path in zip(found.parts, texts(lang)[5:8], strict=True):
+        text = path.read_text(encoding="utf-8")
+        files = [file.as_posix() for file in part.files(slides.ROOT / "solutions")]
+        for name in re.findall(r"`([\w/]+\.(?:py|yaml|ipynb))`", text):
+            assert any(f"/{file}".endswith(f"/{name}") for file in files), (path.name, name)
+        rows = re.findall(r"^  \[`([\w/.]+)`\], \[.*\], \[(\d\.\d.*)\],", text, re.M)
+        rows += [(b, a) for a, b in re.findall(r"^  \(\[(\d\.\d+)\], \[`([\w/.]+/?)`", text, re.M)]
+        for name, todos in rows:
+            if "/" in name or "." in name:  # not a function, such as main
+                for id in listed(todos):
+                    assert found.holes[id].file.startswith(name), (path.name, id)
+
+
+def listed(todos: str) -> list[str]:
+    """Return the ids in `1.2, 1.4–1.6`."""
+    ids = []
+    for piece in todos.split(", "):
+        first, last = (piece.split("–") * 2)[:2]
+        part = first.split(".")[0]
+        ids += [f"{part}.{n}" for n in range(*(int(x.split(".")[1]) for x in (first, last)))]
+        ids.append(last)
+    return ids
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)

@@ -196,7 +196,7 @@ def _pdfpc(marks: Sequence[dict], pdf: str) -> str:
             "idx": index,
             "label": str(mark["number"]),
             "overlay": mark["step"] - 1,
-            "note": f"{_timed(*clock[mark['number']])}\n\n{mark['note']}".strip(),
+            "note": f"{_timed(*clock[mark['number']])}\n\n{mark['note'] or ''}".strip(),
         }
         for index, mark in enumerate(marks)
     ]

@@ -18,7 +18,14 @@ from screens import browser, free_port, keep
 from workshop.drive import Driver
 from workshop.participant import membership
 
-MADE_OF = ("slides/figures/runs.py", "slides/figures/screens.py")
+MADE_OF = (
+    "slides/figures/runs.py",
+    "slides/figures/screens.py",
+    "workshop/leaderboard/page/index.html",
+    "workshop/leaderboard/page/board.css",
+    "workshop/leaderboard/page/ranking.js",
+    "workshop/leaderboard/page/format.js",
+)
 NAMES = ("Emmy", "Blaise", "Sophie", "Grace")
 
 
