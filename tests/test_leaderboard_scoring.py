@@ -998,10 +998,8 @@ def test_two_scorers_take_the_oldest_and_what_a_killed_one_had_is_taken_again(ur
         board.database.change_submission(ids[0], lease_until=1)  # as after a minute of silence
         started.append(subprocess.Popen(command, cwd=tmp_path, env=environment))
         wait_for(lambda: len(taken()) == 3)
-        assert taken()[-1] == [
-            "model-0",
-            str(started[-1].pid),
-        ]  # the oldest, before those that wait
+        # The oldest comes before those that wait.
+        assert taken()[-1] == ["model-0", str(started[-1].pid)]
         (tmp_path / "go").touch()
         wait_for(lambda: set(states()) == {"refused"})
         assert sorted(name for name, _ in taken()[3:]) == [f"model-{i}" for i in range(2, 6)]

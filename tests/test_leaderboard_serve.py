@@ -367,6 +367,36 @@ def test_a_process_that_is_killed_is_started_again_and_nothing_is_lost(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGSTOP")
+def test_a_web_worker_that_hangs_is_replaced_and_one_that_slept_with_us_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve._listening("127.0.0.1", 0) as listener:
+        address = listener.getsockname()
+        options = Options(host="127.0.0.1", port=address[1], data="digits")
+        settings = serve._settings(options, tmp_path, address[1])
+        serve._prepare(settings, options)
+        supervisor = serve._Supervisor(settings, listener, options)
+        supervisor.children = supervisor.children[:1]
+        with supervisor:
+            supervisor.wait_until_healthy(address)
+            (web,) = supervisor.children
+            first = web.process
+            wait(lambda: supervisor._look() or web._has_beaten, "a beat")
+            os.kill(first.pid, signal.SIGSTOP)
+            supervisor._look()  # takes the beats from before
+            web.heard -= 3600  # as if the machine had slept for an hour
+            supervisor.looked -= 3600
+            supervisor._look()
+            assert web.process is first and web.runs()
+            monkeypatch.setattr(serve, "SILENCE", 2.0)
+            wait(lambda: supervisor._look() or web.process is not first, "another process")
+            monkeypatch.undo()
+            assert first.returncode == -signal.SIGKILL
+            supervisor.wait_until_healthy(address)
+
+
+@pytest.mark.slow
 def test_a_second_server_on_the_same_folder_is_refused(served: Served) -> None:
     said = refusal(served.folder, "--port", str(servers.free_port()))
     assert "Another `workshop serve` is running" in said and "--folder other" in said

@@ -2,9 +2,11 @@
 
 KIND is web, scorer, mirror or mlflow. The process ends when its standard input does. So the
 supervisor stops it, and so it ends by itself when the supervisor is gone, by whatever means; Linux
-kills it then at once.
+kills it then at once. While all is well it writes to a pipe about once a second: a web worker from
+its event loop, so that one that hangs is noticed, the others from a thread.
 """
 
+import contextlib
 import logging
 import os
 import signal
@@ -18,6 +20,8 @@ from workshop.leaderboard.settings import Settings
 
 SECONDS_TO_END = 4.0
 INHERITED = "WORKSHOP_LEADERBOARD_SOCKET"  # the number of the listening socket; "" on Windows
+BEATS = "WORKSHOP_LEADERBOARD_BEATS"  # the number of the pipe to the supervisor; "" on Windows
+BEAT_S = 1.0
 BEHIND_PROXY = "WORKSHOP_LEADERBOARD_PROXY"  # "1": the address is that of a proxy
 
 
@@ -30,6 +34,8 @@ def main(kind: str) -> None:
     inherited = _inherited_socket() if kind == "web" else None
     _die_with_parent()
     threading.Thread(target=_wait_for_end, args=(stop,), daemon=True).start()
+    if kind != "web":
+        threading.Thread(target=_keep_beating, daemon=True).start()
     work: Callable[[], None] = {
         "web": lambda: _web(inherited, stop),
         "scorer": lambda: _scorer(stop),
@@ -56,7 +62,14 @@ def _web(inherited: socket.socket, stop: threading.Event) -> None:
         # Else anybody could name another's address. Whom it trusts: $FORWARDED_ALLOW_IPS.
         proxy_headers=os.environ.get(BEHIND_PROXY) == "1",
     )
-    server = uvicorn.Server(config)
+
+    class Server(uvicorn.Server):
+        async def on_tick(self, counter: int) -> bool:
+            if counter % round(10 * BEAT_S) == 0:  # uvicorn ticks ten times a second
+                _beat()
+            return await super().on_tick(counter)
+
+    server = Server(config)
     threading.Thread(target=_end_server, args=(stop,), daemon=True).start()
     server.run(sockets=[inherited])
 
@@ -82,6 +95,18 @@ def _mlflow(stop: threading.Event) -> None:
     from workshop.leaderboard import mlflow_ui
 
     mlflow_ui.run(Settings.from_env(), stop)
+
+
+def _beat() -> None:
+    if number := os.environ[BEATS]:
+        with contextlib.suppress(OSError):  # the pipe is full: the supervisor hangs or is gone
+            os.write(int(number), b".")
+
+
+def _keep_beating() -> None:
+    while True:
+        _beat()
+        time.sleep(BEAT_S)
 
 
 def _inherited_socket() -> socket.socket:

@@ -39,6 +39,8 @@ START_WITHIN = 120.0  # seconds, on a machine that is busy
 PORT_WITHIN = child.SECONDS_TO_END + 1  # a server that was killed may hold it so long
 STOP_WITHIN = child.SECONDS_TO_END + 0.5
 CALM = 30.0  # seconds after which a child is taken to run well
+SILENCE = 30.0  # seconds after which a child that was heard before is taken to hang
+ASLEEP = 3.0  # seconds between two looks: the laptop was closed, or has no time for anybody
 LONGEST_PAUSE = 10.0  # before a child that keeps dying is started again
 LARGEST_LOG = 10_000_000  # bytes that a log may have when it is continued
 SOCKET_PATH = 100  # bytes; Linux takes 107, macOS 103
@@ -297,30 +299,44 @@ class _Child:
         self.process: subprocess.Popen | None = None
         self.failures = 0
         self.started = self.due = 0.0
+        self._beats: int | None = None  # the end of a pipe, not on Windows
+        self._has_beaten = False
+        self.heard = 0.0
 
     def start(self, log: Path) -> None:
         """Start the process; it ends when this one does."""
         if log.exists() and log.stat().st_size > LARGEST_LOG:
             log.replace(log.with_suffix(".old.log"))
-        platform: dict = {"start_new_session": True}  # a terminal's Ctrl+C is for us alone
+        theirs: list[int] = []
         if os.name == "nt":
-            platform = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-        elif self._listener is not None:
-            platform["pass_fds"] = [self._listener.fileno()]
-        with log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "workshop.leaderboard.child", self.kind],
-                env=self._environment,
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                **platform,
-            )
+            platform: dict = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+        else:
+            self._beats, end = os.pipe()
+            os.set_blocking(self._beats, False)
+            os.set_blocking(end, False)
+            theirs = [end]
+            inherited = theirs + ([] if self._listener is None else [self._listener.fileno()])
+            # In a session of its own, since a terminal's Ctrl+C is for us alone.
+            platform = {"start_new_session": True, "pass_fds": inherited}
+        try:
+            with log.open("ab") as output:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-m", "workshop.leaderboard.child", self.kind],
+                    env=self._environment | {child.BEATS: "".join(map(str, theirs))},
+                    stdin=subprocess.PIPE,
+                    stdout=output,
+                    stderr=output,
+                    **platform,
+                )
+        finally:
+            for end in theirs:
+                os.close(end)
         if os.name == "nt" and self._listener is not None:
             shared = self._listener.share(self.process.pid).hex()
             self.process.stdin.write(f"{shared}\n".encode())
             self.process.stdin.flush()
-        self.started = time.monotonic()
+        self.started = self.heard = time.monotonic()
+        self._has_beaten = False
 
     def runs(self) -> bool:
         """Say whether the process has not ended."""
@@ -332,12 +348,25 @@ class _Child:
             return None
         status = self.process.returncode
         self.ask_to_end()  # closes the pipe
+        if self._beats is not None:
+            os.close(self._beats)
+            self._beats = None
         self.process = None
         if time.monotonic() - self.started > CALM:
             self.failures = 0
         self.due = time.monotonic() + min(0.25 * 2**self.failures, LONGEST_PAUSE)
         self.failures += 1
         return status
+
+    def hangs(self) -> bool:
+        """Say whether the process runs, but was not heard for too long."""
+        if self._beats is None or not self.runs():
+            return False
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._beats, 4096):
+                self.heard, self._has_beaten = time.monotonic(), True
+        patience = SILENCE if self._has_beaten else START_WITHIN
+        return time.monotonic() - self.heard > patience
 
     def ask_to_end(self) -> None:
         """Close the standard input of the process."""
@@ -346,7 +375,7 @@ class _Child:
                 self.process.stdin.close()
 
     def kill(self) -> None:
-        """End the process and what it started."""
+        """End the process and what it started, without waiting for it."""
         process = self.process
         if process is None or process.poll() is not None:
             return
@@ -355,7 +384,6 @@ class _Child:
         else:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 class _Supervisor:
@@ -366,6 +394,7 @@ class _Supervisor:
         self.logs = settings.folder / "logs"
         self.logs.mkdir(exist_ok=True)
         self.stopping, self.hurried = threading.Event(), threading.Event()
+        self.looked = time.monotonic()
         number = "" if os.name == "nt" else str(listener.fileno())
         environment = os.environ | settings.to_env() | {child.INHERITED: number}
         environment[child.BEHIND_PROXY] = "1" if options.address else "0"
@@ -403,6 +432,9 @@ class _Supervisor:
             time.sleep(0.05)
         for one in self.children:
             one.kill()
+        for one in self.children:
+            if one.process is not None:
+                one.process.wait()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
@@ -441,7 +473,16 @@ class _Supervisor:
         return self.logs / f"{one.name}.log"
 
     def _look(self, quiet: bool = False) -> None:
+        now = time.monotonic()
+        if now - self.looked > ASLEEP:  # so did the children
+            for one in self.children:
+                one.heard = now
+        self.looked = now
         for one in self.children:
+            if one.hangs():
+                _say(f"{one.name} hangs and is killed.")
+                one.kill()
+                one.heard = now
             status = one.has_died()
             if status is not None and not quiet and (one.failures <= 3 or one.failures % 20 == 0):
                 how = f"signal {-status}" if status < 0 else f"status {status}"
