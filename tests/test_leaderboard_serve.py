@@ -369,7 +369,7 @@ def test_a_process_that_is_killed_is_started_again_and_nothing_is_lost(
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGSTOP")
 def test_a_web_worker_that_hangs_is_replaced_and_one_that_slept_with_us_is_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     with serve._listening("127.0.0.1", 0) as listener:
         address = listener.getsockname()
@@ -388,11 +388,12 @@ def test_a_web_worker_that_hangs_is_replaced_and_one_that_slept_with_us_is_not(
             web.heard -= 3600  # as if the machine had slept for an hour
             supervisor.looked -= 3600
             supervisor._look()
-            assert web.process is first and web.runs()
+            assert "hangs" not in capsys.readouterr().out
             monkeypatch.setattr(serve, "SILENCE", 2.0)
             wait(lambda: supervisor._look() or web.process is not first, "another process")
             monkeypatch.undo()
             assert first.returncode == -signal.SIGKILL
+            assert "web-1 hangs" in capsys.readouterr().out
             supervisor.wait_until_healthy(address)
 
 
@@ -492,6 +493,9 @@ def test_two_workers_on_postgresql_and_s3_do_the_same(
             keys = {item.key.split("/")[1] for item in bucket.objects.all()}
             assert keys == {"models", "mlflow"}
             assert not list(made.folder.glob("*.db"))
+            elsewhere = ("--port", str(servers.free_port()), *where, "--data", "digits")
+            said = refusal(tmp_path / "other", *elsewhere)
+            assert "Another `workshop serve` works on the database" in said
             logs = {path.name for path in (made.folder / "logs").iterdir()}
             assert {"web-2.log", "scorer-2.log"} <= logs
             assert made.stop() == 0

@@ -29,6 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from workshop.errors import WorkshopError
 from workshop.leaderboard import child
 from workshop.leaderboard.database import Database
+from workshop.leaderboard.hold import alone
 from workshop.leaderboard.records import Competition
 from workshop.leaderboard.settings import Settings
 from workshop.trace import ROOT
@@ -93,7 +94,11 @@ def serve(options: Options) -> int:
         port = listener.getsockname()[1]
         settings = _settings(options, folder, port)
         competition = _prepare(settings, options)
-        with _Supervisor(settings, listener, options) as supervisor, ThreadPoolExecutor(1) as aside:
+        with (
+            alone(settings.database_url, _say),
+            _Supervisor(settings, listener, options) as supervisor,
+            ThreadPoolExecutor(1) as aside,
+        ):
             sandbox = aside.submit(_sandbox)  # it takes seconds; so do the others
             supervisor.wait_until_healthy(listener.getsockname())
             if not supervisor.stopping.is_set():
