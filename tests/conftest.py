@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -7,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+# Several processes share the cores here: a thread of PyTorch that has nothing to do must not spin.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 LOCK = """\
 version = 1

@@ -148,7 +148,7 @@ def interrupted(*overrides, cwd, by, reached):
 def test_a_run_interrupted_in_every_way_comes_to_the_numbers_of_an_uninterrupted_one(
     mlflow_store, tmp_path
 ):
-    overrides = ["data=digits", "model.dropout=0.1", "training.epochs=40"]
+    overrides = ["data=digits", "model.dropout=0.1", "training.epochs=16"]
     # A checkpoint to wait for in each epoch, and batches so small that an epoch takes a while.
     overrides += ["training.checkpoint_every=1", "training.batch_size=8"]
     call(TRAIN, *overrides, cwd=tmp_path)
@@ -160,21 +160,21 @@ def test_a_run_interrupted_in_every_way_comes_to_the_numbers_of_an_uninterrupted
         file = f"*/*/artifacts/checkpoints/epoch_{number:03}.pt"
         return lambda: any(whole_id not in path.parts for path in artifacts.glob(file))
 
-    status, said = interrupted(*overrides, cwd=tmp_path, by=signal.SIGINT, reached=epoch(5))
+    status, said = interrupted(*overrides, cwd=tmp_path, by=signal.SIGINT, reached=epoch(3))
     _, part = runs()
     resume = f"training.resume={part.info.run_id}"
     assert (status, part.info.status) == (130, "KILLED"), said
     assert resume in said
     assert "Traceback" not in said
 
-    status, said = interrupted(resume, cwd=tmp_path, by=signal.SIGTERM, reached=epoch(12))
+    status, said = interrupted(resume, cwd=tmp_path, by=signal.SIGTERM, reached=epoch(6))
     _, part = runs()
     assert (status, part.info.status) == (130, "KILLED"), said
 
-    _, said = interrupted(resume, cwd=tmp_path, by=signal.SIGKILL, reached=epoch(20))
+    _, said = interrupted(resume, cwd=tmp_path, by=signal.SIGKILL, reached=epoch(9))
     _, part = runs()
     assert part.info.status == "RUNNING", said
-    assert 20 <= len(history(part, "val_accuracy")) < 40
+    assert 9 <= len(history(part, "val_accuracy")) < 16
 
     # A kill in the middle of copying leaves half a file: of the best weights or of a state.
     checkpoints = local_file_uri_to_path(part.info.artifact_uri + "/checkpoints")

@@ -34,16 +34,18 @@ def c_can_be_set_in_the_config(part: Driver) -> None:
 
 @check("1.2")
 def the_classifier_comes_from_the_config(part: Driver) -> None:
-    run = part.run("train.py", "data=digits", "seed=7", "model.max_iter=3")
-    classifier = run.calls["fit"][0].arguments["model"][-1]
+    def built(*overrides: str):
+        record = part.run("train.py", "data=digits", *overrides, until="check_parameters")
+        return record.locals.get("classifier")
+
+    classifier = built("seed=7", "model.max_iter=3")
     for argument, expected in {"max_iter": 3, "random_state": 7}.items():
         used = getattr(classifier, argument, None)
         assert used == expected, (
             f"with model.max_iter=3 seed=7 the classifier has {argument}={used}; "
             f"expected {expected}, from cfg.model"
         )
-    run = part.run("train.py", "data=digits", "model=ridge", "model.alpha=5")
-    classifier = run.calls["fit"][0].arguments["model"][-1]
+    classifier = built("model=ridge", "model.alpha=5")
     assert isinstance(classifier, RidgeClassifier) and classifier.alpha == 5, (
         f"with model=ridge model.alpha=5 the classifier is {classifier}; "
         "expected RidgeClassifier(alpha=5): the config names the class, too"
