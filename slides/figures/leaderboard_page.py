@@ -63,7 +63,8 @@ def send(name: str, experiment: str, run_id: str, to: str) -> None:
 
 
 def draw() -> None:  # for all languages: the page speaks English
-    chosen = [("part2-mlp-cnn", one.info.run_id) for one in part2_networks()[1:]]
+    *mlps, _, cnn = part2_networks()  # two that the images hardly tell apart: a tie
+    chosen = [("part2-mlp-cnn", one.info.run_id) for one in (*mlps, cnn)]
     chosen += [("part1-logistic-regression", part1_sweep()[-1].info.run_id)]
     with leaderboard() as (address, code):
         for name, (experiment, run_id) in zip(NAMES, chosen, strict=True):
