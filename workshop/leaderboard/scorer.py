@@ -36,8 +36,8 @@ from workshop.runs import wilson_interval
 
 __all__ = ["Limits", "Refused", "Score", "ScorerFault", "protections", "run", "score_model"]
 
-LEASE_MS = 60_000
-RENEW_S = 15.0
+LEASE_MS = 20_000  # so long does the room wait for a model whose scorer was killed
+RENEW_S = 5.0
 IDLE_S = 0.5  # between two looks for work
 LONGEST_PAUSE_S = 30.0  # after faults of our own
 
