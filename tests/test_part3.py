@@ -402,7 +402,7 @@ def test_the_trial_of_a_killed_worker_is_run_again(storage, mlflow_store, tmp_pa
     first = subprocess.Popen([sys.executable, TUNE, *asked], cwd=tmp_path)
     servers.wait_until(
         lambda: in_second_trial() == ["FINISHED", "RUNNING"] or first.poll() is not None,
-        seconds=90,
+        seconds=240,
         what="a second trial",
     )
     first.send_signal(signal.SIGKILL)
