@@ -114,6 +114,31 @@ def test_a_renamed_participant_keeps_everything(db: Database, call):
     assert db.unmirrored().submissions[0].participant == "Countess Lovelace"
 
 
+def test_who_is_removed_is_nowhere_any_more(db: Database, call):
+    ada, bob = joined(db, "Ada"), joined(db, "Bob")
+    token = db.issue_token(ada.id)
+    for person in (ada, bob):
+        scored(db, person, 0.5)
+        point = LivePoint("loss", 0, 5, 0.5)
+        db.append_live(person.id, LiveBatch("a" * 32, "cnn", 5, None, {}, 0, [point], "running"))
+    follows = board.Board(db, "")
+    follows.take(db.board())
+    assert "--yes" in call("remove", "Ada", status=2) and db.participant_of(token)
+
+    assert "Ada (number 1) with 1 submissions" in call("remove", "Ada", "--yes")
+    follows.take(db.changes_since(follows.revision))
+    for shown in (follows.shown(), board.drawn(db, "")):
+        assert [entry["name"] for entry in shown["entries"]] == ["Bob"]
+        assert [run["name"] for run in shown["live"]] == ["Bob"]
+    follows.close()
+    assert db.participant_of(token) is None
+    assert [record.participant for record in db.history()] == ["Bob"]
+    for table in (tables.live_runs, tables.submissions):
+        assert {row["participant_id"] for row in db.rows(table)} == {bob.id}
+    assert len(list(db.rows(tables.live_points))) == 1
+    assert joined(db, "Ada").id not in (ada.id, bob.id)  # the name is free
+
+
 def test_nobody_is_renamed_to_a_name_that_is_taken_or_hostile(db: Database, call):
     joined(db, "Ada"), joined(db, "Eve")
     assert "taken" in call("rename", "Eve", "ADA", status=2)

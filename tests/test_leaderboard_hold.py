@@ -40,15 +40,19 @@ def test_a_database_is_for_one_server_until_that_one_is_killed(postgresql, monke
     url = fresh_database(postgresql)
     command = [sys.executable, "-c", OTHER, url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout.readline() == "mine\n"
-        with monkeypatch.context() as patched:
-            patched.setattr(hold, "LET_GO", 0.0)
-            refused = pytest.raises(WorkshopError, match=r"Another `workshop serve` .*Stop that")
-            with refused, hold.alone(url, print):
-                pass
-        with hold.alone(fresh_database(postgresql), print):
-            pass  # another schema is another database
-        other.kill()
+        try:
+            assert other.stdout.readline() == "mine\n"
+            with monkeypatch.context() as patched:
+                patched.setattr(hold, "LET_GO", 0.0)
+                refused = pytest.raises(
+                    WorkshopError, match=r"Another `workshop serve` .*Stop that"
+                )
+                with refused, hold.alone(url, print):
+                    pass
+            with hold.alone(fresh_database(postgresql), print):
+                pass  # another schema is another database
+        finally:
+            other.kill()
     with hold.alone(url, print):
         pass
 

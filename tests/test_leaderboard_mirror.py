@@ -320,6 +320,24 @@ def test_a_submission_appears_with_history_trace_files_and_the_servers_scores(
     assert (sent.mlflow_run, sent.mlflow_experiment) == (run.info.run_id, run.info.experiment_id)
 
 
+def test_who_is_removed_is_gone_from_mlflow_and_the_others_stay(board: Board) -> None:
+    bob = board.join("Bob")
+    board.log(("loss", 0, 0.5))
+    board.log(("loss", 0, 0.25), whose=bob)
+    board.submit(files={"trace/config.yaml": board.store(b"lr: 0.1\n")})
+    board.copy()
+    board.log(("loss", 1, 0.5), position=1)  # not copied yet
+    board.db.remove(board.ada)
+    board.copy()
+    assert [run.data.tags["participant"] for run in board.runs("live")] == ["Bob"]
+    assert not board.runs("submissions") and not board.files()
+    with board.mirror.engine.connect() as connection:
+        for name in ("tags", "params", "metrics", "latest_metrics"):
+            of_runs = connection.execute(sa.text(f"SELECT DISTINCT run_uuid FROM {name}"))
+            assert set(of_runs.scalars()) <= {board.run("live").info.run_id}
+    assert not board.db.removed("live") and not board.db.removed("submissions")
+
+
 def test_a_score_of_ones_own_is_kept_apart_from_the_servers(board: Board) -> None:
     board.submit(metrics={"score": [[9, START + 10**9, 1.0]]}, tags={"leaderboard.state": "won"})
     board.score()

@@ -49,6 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("quota", _quota, "submissions per participant and hour", number={"type": int})
     add("participants", _participants, "who takes part, and their best submission")
     add("token", _token, "a new token for somebody who lost theirs", name=who)
+    yes = flag | {"help": "without it nothing is done"}
+    add("remove", _remove, "delete somebody and all they sent, for ever", name=who, __yes=yes)
     add("rename", _rename, "another name for a participant", name=who, new=words)
     shown = words | {"help": "everybody sees it"}
     add("disqualify", _disqualify, "take a rank away", submission=submission, reason=shown)
@@ -238,6 +240,19 @@ def _token(db: "Database", settings: "Settings", options: argparse.Namespace) ->
 def _rename(db: "Database", settings: "Settings", options: argparse.Namespace) -> None:
     person = find(db, options.name)
     print(f"{person.name} is now {db.rename(person.id, ' '.join(options.new)).name}.")
+
+
+def _remove(db: "Database", settings: "Settings", options: argparse.Namespace) -> None:
+    person = find(db, options.name)
+    what = f"{person.name} (number {person.id}) with {person.submissions} submissions"
+    if not options.yes:
+        raise WorkshopError(
+            f"This would delete {what}, from the board and from MLflow, for ever. If you mean it: "
+            f"uv run workshop admin remove {person.id} --yes"
+        )
+    db.create()  # a table that a competition of an earlier version lacks
+    db.remove(person.id)
+    print(f"Deleted {what}. The mirror deletes the runs in MLflow within seconds, if it runs.")
 
 
 def _disqualify(db: "Database", settings: "Settings", options: argparse.Namespace) -> None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from workshop.leaderboard import ranking
 from workshop.leaderboard.database import Database
 from workshop.leaderboard.records import (
+    REMOVED,
     BoardState,
     Competition,
     Entry,
@@ -227,6 +228,13 @@ class Board:
                 entry.participant.id: rank for entry, rank in zip(ranked, found, strict=True)
             }
             self._entries_revision = state.revision
+        removed = {one.participant.id for one in state.entries if one.participant.name == REMOVED}
+        if removed:
+            self._live = {
+                id: run for id, run in self._live.items() if run.participant_id not in removed
+            }
+            self._live_changed &= self._live.keys()
+            self._board_changed = True
         for run in state.live:
             self._live[run.id] = run
             self._live_changed.add(run.id)

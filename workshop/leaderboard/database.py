@@ -21,6 +21,7 @@ from workshop.leaderboard.mirrored import Mirrored
 from workshop.leaderboard.records import (
     HOUR_MS,
     MINUTE_MS,
+    REMOVED,
     Competition,
     LiveBatch,
     LivePoint,
@@ -42,8 +43,10 @@ from workshop.leaderboard.store import (
 )
 from workshop.leaderboard.tables import (
     competition,
+    live_points,
     live_runs,
     participants,
+    removed_runs,
     submissions,
     uploads,
 )
@@ -244,6 +247,39 @@ class Database(Scores, Mirrored, Shown):
                 return read_participant(connection, participant_id)
         except IntegrityError:
             raise _taken(name) from None
+
+    def remove(self, participant_id: int) -> None:
+        """Delete a participant's name, token, live runs, uploads and submissions.
+
+        A row without a name is left, by which the board and MLflow learn of it.
+        """
+        with self._writing() as connection:
+            revision = next_revision(connection)
+            for kind, table, key in (("live", live_runs, "run_id"),
+                                     ("submissions", submissions, "key")):  # fmt: skip
+                found = sa.select(sa.literal(kind), table.c.participant_id, table.c[key]).where(
+                    table.c.participant_id == participant_id
+                )
+                columns = ["kind", "participant_id", "key"]
+                connection.execute(removed_runs.insert().from_select(columns, found))
+            mine = sa.select(live_runs.c.id).where(live_runs.c.participant_id == participant_id)
+            connection.execute(live_points.delete().where(live_points.c.live_run_id.in_(mine)))
+            for table in (live_runs, submissions, uploads):
+                connection.execute(table.delete().where(table.c.participant_id == participant_id))
+            nobody = secrets.token_hex(32)
+            connection.execute(
+                participants.update()
+                .where(participants.c.id == participant_id)
+                .values(
+                    name=REMOVED,
+                    skeleton=nobody,
+                    token_sha256=nobody,
+                    submissions=0,
+                    best_submission_id=None,
+                    unranked_submission_id=None,
+                    revision=revision,
+                )
+            )
 
     # Live runs
 

@@ -227,6 +227,7 @@ class Mirror:
         if not self._is_due(LIVE):
             return False
         revision = self.db.revision()
+        self._remove(LIVE)
         found = self.db.unmirrored(MOST_RUNS, MOST_POINTS, sent_limit=0).live
         found = [live for live in found if not self._is_put_off(LIVE, live.id)]
         copied = list(self._write_live(found))
@@ -242,6 +243,7 @@ class Mirror:
         if not self._is_due(SUBMISSIONS):
             return False
         revision = self.db.revision()
+        self._remove(SUBMISSIONS)
         found = self.db.unmirrored(0, sent_limit=MOST_SENT + len(self._put_off)).submissions
         found = [sent for sent in found if not self._is_put_off(SUBMISSIONS, sent.submission.id)]
         for sent in found:
@@ -364,6 +366,24 @@ class Mirror:
             points = [_metric_row(run.id, point) for run in runs for point in run.points]
             rows.put("metrics", points)
             rows.put_latest(points)
+
+    def _remove(self, kind: str) -> None:
+        """Delete the runs and files of participants who were removed.
+
+        Only the thread that writes runs of this kind does it: none is written again afterwards.
+        """
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        for whose in self.db.removed(kind):
+            id = run_id(self.competition, kind, *whose)
+            files = get_artifact_repository(f"{self.artifacts}/{kind}/{id}/artifacts")
+            if files.list_artifacts():
+                files.delete_artifacts()
+            with self.engine.begin() as connection:
+                for name in ("latest_metrics", "metrics", "params", "tags", "runs"):
+                    table = _tables()[name]
+                    connection.execute(table.delete().where(table.c.run_uuid == id))
+            self.db.forget_removed(kind, whose)
 
     def _write_live(self, found: Sequence[LiveToMirror]) -> Iterator[LiveToMirror]:
         """Write many runs at once, or one by one if that fails; yield those that were written."""

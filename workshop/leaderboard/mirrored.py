@@ -13,7 +13,7 @@ from workshop.leaderboard.store import (
     read_points,
     read_submission,
 )
-from workshop.leaderboard.tables import live_runs, participants, submissions
+from workshop.leaderboard.tables import live_runs, participants, removed_runs, submissions
 
 
 class Mirrored(Store):
@@ -108,6 +108,20 @@ class Mirrored(Store):
                 connection.execute(submissions.update().where(same).values(mirrored=True)).rowcount
                 == 1
             )
+
+    def removed(self, kind: str) -> list[tuple[int, str]]:
+        """Return (participant, key) of runs that MLflow shall no longer have."""
+        query = sa.select(removed_runs.c.participant_id, removed_runs.c.key)
+        with self._reading() as connection:
+            found = connection.execute(query.where(removed_runs.c.kind == kind).limit(500))
+            return [tuple(row) for row in found]
+
+    def forget_removed(self, kind: str, whose: tuple[int, str]) -> None:
+        """Remember that MLflow no longer has a run."""
+        table = removed_runs.c
+        where = (table.kind == kind, table.participant_id == whose[0], table.key == whose[1])
+        with self._writing() as connection:
+            connection.execute(removed_runs.delete().where(*where))
 
     def forget_mirrored(self) -> None:
         """Let everything be mirrored again, into an MLflow database that is new."""

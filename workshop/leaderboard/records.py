@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from workshop.errors import WorkshopError
 
+REMOVED = "(removed)"  # the name of a participant who was
 HOUR_MS = 3_600_000
 MINUTE_MS = 60_000
 

@@ -126,6 +126,15 @@ submissions = sa.Table(
     sa.Index("board_submissions_mirrored", "mirrored", "id"),
 )
 
+# Of participants who were removed: what MLflow still holds of them.
+removed_runs = sa.Table(
+    "board_removed_runs",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),  # live, submissions
+    sa.Column("participant_id", sa.BigInteger, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),  # the run's, or the submission's
+)
+
 uploads = sa.Table(
     "board_uploads",
     metadata,
