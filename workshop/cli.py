@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     add.set_defaults(command=_derive)
 
     add = commands.add_parser("slides", help="for instructors: build the slides")
-    add.add_argument("--lang", default="en", help="the language (default: en)")
+    add.add_argument("--lang", default="en", help="the language (default: en; all: every language)")
     add.add_argument("--handout", action="store_true", help="the handout alone")
     add.add_argument(
         "--figures", nargs="*", metavar="NAME", help="first draw these figures anew, or all stale"
