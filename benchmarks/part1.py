@@ -4,7 +4,8 @@ uv run benchmarks/part1.py              one round of the plain way takes minutes
 uv run benchmarks/part1.py --rounds 3
 
 All are timed from the start of Python to its end, ours with everything that it records; the plain
-way without a record, which is what the budget counts, and with MLflow's defaults.
+way without a record, which is what the budget counts, and with MLflow's defaults. Ours on the
+digits, which take no time to fit, is what it takes to import and to record: the least there can be.
 """
 
 import argparse
@@ -63,10 +64,12 @@ def main() -> None:
             plain, plain_accuracy = timed(PLAIN)
             recording, _ = timed(PLAIN, "record", **store)
             ours, accuracy = timed(OURS, f"hydra.run.dir={scratch}", **store)
+            least, _ = timed(OURS, "data=digits", f"hydra.run.dir={scratch}", **store)
             ratios.append(ours / plain)
             print(
                 f"round {number}: plain {plain:.1f} s (test accuracy {plain_accuracy:.4f}), "
-                f"plain that records {recording:.1f} s, part 1 {ours:.1f} s ({accuracy:.4f}); "
+                f"plain that records {recording:.1f} s, part 1 {ours:.1f} s ({accuracy:.4f}), "
+                f"on the digits {least:.1f} s; "
                 f"ratios 1/{plain / ours:.1f} and 1/{recording / ours:.1f}",
                 flush=True,
             )
