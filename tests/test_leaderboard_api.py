@@ -60,6 +60,7 @@ from workshop.leaderboard import (
     worker,
 )
 from workshop.leaderboard.blobs import Blobs
+from workshop.leaderboard.board import drawn
 from workshop.leaderboard.database import Database
 from workshop.leaderboard.records import LiveBatch, LivePoint, NewSubmission, Rejected
 from workshop.leaderboard.settings import Settings
@@ -216,6 +217,15 @@ def test_points_that_the_server_has_are_skipped(db: Database):
     assert db.append_live(ada.id, batch(0, 5)) == 5
     assert db.append_live(ada.id, batch(3, 4)) == 7
     assert [point.step for point in db.live_points(1)] == list(range(7))
+
+
+def test_a_metric_of_an_earlier_epoch_does_not_turn_a_run_back(db: Database):
+    ada = joined(db, "Ada")
+    db.append_live(ada.id, batch(0, 7))
+    best = LivePoint("best_val_accuracy", 2, 5, 0.5)
+    db.append_live(ada.id, LiveBatch(RUN, "run", 5, 10, {}, 7, [best], "finished"))
+    (run,) = drawn(db, "")["live"]
+    assert (run["epoch"], run["metrics"]) == (6, {"loss": 0.6, "best_val_accuracy": 0.5})
 
 
 def test_a_gap_is_refused_and_the_end_of_the_log_named(db: Database):
