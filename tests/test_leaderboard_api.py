@@ -29,6 +29,7 @@ from leaderboard import (
     claimed,
     clock,
     db,
+    fresh_database,
     joined,
     live_body,
     postgresql,
@@ -242,6 +243,29 @@ def test_a_repeated_old_batch_does_not_bring_an_ended_run_back(db: Database):
     db.append_live(ada.id, batch(5, 1, "finished"))
     db.append_live(ada.id, batch(0, 5))
     assert [run.status for run in db.board().live] == ["finished"]
+
+
+@pytest.mark.slow
+def test_participants_and_the_mirror_never_wait_for_each_other_in_a_circle(postgresql: str):
+    """Each locks the runs that it writes; in different orders that would be a deadlock."""
+    db = begun(fresh_database(postgresql))
+    people = [joined(db, f"Person {number}").id for number in range(100)]
+    db.append_live_many([(person, batch(0, 1)) for person in people])
+    ids = [run.id for run in db.board().live]
+
+    def log(position: int) -> None:
+        db.append_live_many([(person, batch(position, 1)) for person in reversed(people)])
+
+    with ThreadPoolExecutor(1) as pool:
+        marks = [
+            pool.submit(db.mark_many_live_mirrored, [(id, 1, "running") for id in ids])
+            for _ in range(100)
+        ]
+        for position in range(1, 51):
+            log(position)
+    for mark in marks:
+        mark.result()
+    db.close()
 
 
 def test_nan_and_infinity_arrive_as_such(db: Database):
@@ -1504,6 +1528,22 @@ def test_assets_are_the_page_and_nothing_else(shared_room: Room, path: str):
 def test_scripts_of_the_page_are_scripts(shared_room: Room):
     answer = shared_room.client.get("/assets/board.js")
     assert answer.headers["content-type"].startswith("text/javascript")
+
+
+@pytest.mark.parametrize("path", ["/", "/assets/board.js"])
+def test_a_browser_fetches_a_file_of_the_page_once_and_packed(shared_room: Room, path: str):
+    plain = shared_room.client.get(path, headers={"accept-encoding": "identity"})
+    packed = shared_room.client.get(path, headers={"accept-encoding": "gzip"})
+    assert packed.content == plain.content
+    assert "content-encoding" not in plain.headers
+    assert packed.headers["content-encoding"] == "gzip"
+    assert int(packed.headers["content-length"]) < len(plain.content) / 2
+    known = {"if-none-match": f'"another", {packed.headers["etag"]}'}
+    again = shared_room.client.get(path, headers=known)
+    assert (again.status_code, again.content) == (304, b"")
+    for answer in (plain, packed, again):
+        assert answer.headers["cache-control"] == "no-cache"
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
 
 
 def test_the_address_is_drawn_as_a_code(shared_room: Room):

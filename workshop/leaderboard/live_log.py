@@ -108,7 +108,9 @@ class LiveLog:
                         "new_step": run["step"],
                         "new_latest": run["latest"],
                     }
-                    for id, run in self.changed.items()
+                    # By number, as the mirror writes them, too: two transactions that lock the same
+                    # rows in different orders would wait for each other.
+                    for id, run in sorted(self.changed.items())
                 ],
             )
 

@@ -73,7 +73,11 @@ class Mirrored(Store):
 
     def mark_many_live_mirrored(self, marks: Iterable[tuple[int, int, str | None]]) -> None:
         """Remember it of many live runs in one transaction: (number, position, status) each."""
-        rows = [{"run": id, "up_to": position, "ended": status} for id, position, status in marks]
+        # By number, as the live log writes them, too.
+        rows = [
+            {"run": id, "up_to": position, "ended": status}
+            for id, position, status in sorted(marks)
+        ]
         change = live_runs.update().where(live_runs.c.id == sa.bindparam("run"))
         change = change.values(
             mirrored_position=sa.bindparam("up_to"), mirrored_status=sa.bindparam("ended")
