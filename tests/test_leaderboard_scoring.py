@@ -995,7 +995,7 @@ def test_two_scorers_take_the_oldest_and_what_a_killed_one_had_is_taken_again(ur
         has_first = next(one for one in started if ["model-0", str(one.pid)] in taken())
         has_first.kill()
         has_first.wait()
-        board.database.change_submission(ids[0], lease_until=1)  # as after a minute of silence
+        board.database.change_submission(ids[0], lease_until=1)  # as after a while of silence
         started.append(subprocess.Popen(command, cwd=tmp_path, env=environment))
         wait_for(lambda: len(taken()) == 3)
         # The oldest comes before those that wait.

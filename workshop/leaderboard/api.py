@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import io
 import logging
-import mimetypes
 import signal
 import threading
 import time
@@ -16,11 +15,12 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi import Path as InPath
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ValidationError
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.staticfiles import StaticFiles
 
 from workshop.leaderboard import messages, problems, uploads
+from workshop.leaderboard.assets import read_assets, respond, takes_gzip
 from workshop.leaderboard.board import Board, Rendered, claim_of, is_contradicted
 from workshop.leaderboard.events import EventStream
 from workshop.leaderboard.guard import Guard
@@ -67,16 +67,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.worker = worker
     app.state.proxy = proxy
+    app.state.assets = read_assets(PAGE)
     app.add_middleware(Guard, allowed_hosts=settings.allowed_hosts)
     # First, and past FastAPI, which takes longer than all else that its most frequent request does.
     app.router.routes.insert(0, Route("/api/live", _live, methods=["POST"]))
     app.include_router(router)
     app.add_route("/", _page)
     app.add_route("/qr.svg", _qr)
-    if PAGE.is_dir():
-        for kind, ending in (("text/javascript", ".js"), ("text/css", ".css")):
-            mimetypes.add_type(kind, ending)  # Windows may know another one
-        app.mount("/assets", StaticFiles(directory=PAGE))
+    app.add_route("/assets/{name}", _asset)
     if proxy:
         app.mount("/mlflow", proxy)
     for kind, handler in problems.HANDLERS.items():
@@ -244,7 +242,7 @@ async def events(request: Request) -> Response:
     worker = _worker(request)
     if worker.viewers >= MOST_VIEWERS:
         raise Rejected(503, "Too many watch this server. Try again later.", retry_after=30)
-    return EventStream(worker, packed=_takes_gzip(request))
+    return EventStream(worker, packed=takes_gzip(request))
 
 
 @router.post(
@@ -449,7 +447,14 @@ def _new(sent: messages.Submit) -> NewSubmission:
 
 
 async def _page(request: Request) -> Response:
-    return FileResponse(PAGE / "index.html", headers={"cache-control": "no-cache"})
+    return respond(request, request.app.state.assets["index.html"])
+
+
+async def _asset(request: Request) -> Response:
+    asset = request.app.state.assets.get(request.path_params["name"])
+    if asset is None:
+        raise HTTPException(404)
+    return respond(request, asset)
 
 
 async def _qr(request: Request) -> Response:
@@ -462,14 +467,10 @@ async def _qr(request: Request) -> Response:
     return Response(drawn.getvalue(), media_type="image/svg+xml")
 
 
-def _takes_gzip(request: Request) -> bool:
-    return "gzip" in request.headers.get("accept-encoding", "")
-
-
 def _rendered(request: Request, what: Rendered) -> Response:
     headers = {"cache-control": "no-store", "vary": "accept-encoding"}
     body = what.plain
-    if _takes_gzip(request):
+    if takes_gzip(request):
         headers["content-encoding"] = "gzip"
         body = what.zipped
     return Response(body, headers=headers, media_type="application/json")

@@ -14,7 +14,6 @@ HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
-CACHING = [("/api/", b"no-store"), ("/assets/", b"no-cache")]
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -44,9 +43,8 @@ class Guard:
             if message["type"] == "http.response.start":
                 given = {name.lower() for name, _ in message["headers"]}
                 more = [(name, value) for name, value in HEADERS if name not in given]
-                for below, caching in CACHING:
-                    if b"cache-control" not in given and scope["path"].startswith(below):
-                        more.append((b"cache-control", caching))
+                if b"cache-control" not in given and scope["path"].startswith("/api/"):
+                    more.append((b"cache-control", b"no-store"))
                 message["headers"] = [*message["headers"], *more]
             await send(message)
 
