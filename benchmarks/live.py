@@ -1,7 +1,7 @@
 """What live progress costs a training, with servers good and bad.
 
-uv run benchmarks/live.py                       some fifteen minutes on two cores
-uv run benchmarks/live.py --rounds 2 --epochs 50
+uv run benchmarks/live.py                       half an hour on two cores
+uv run benchmarks/live.py --rounds 4 --epochs 60
 
 Part 3's baseline is trained on digits with tracking=local and with tracking=shared, against a
 server that is healthy, refuses connections, takes them and never answers, answers after 0.8 s, or
@@ -178,12 +178,14 @@ def show(found: dict[str, Measured], rounds: int, epochs: int) -> None:
             kind,
             f"{statistics.median(ratios):.3f}",
             f"{min(ratios):.3f} to {max(ratios):.3f}",
+            f"{min(row.seconds) / min(local.seconds):.3f}",
         ]
         if row.end:
             shares = [100 * a / b for a, b in zip(row.thread, row.seconds, strict=True)]
             cells.append(f"{statistics.median(shares):.2f}")
             cells.append(f"{statistics.median(row.end):.0f}")
-            cells.append(f"{statistics.median(row.arrived):.0f} of {4 * epochs + 1}")
+            if kind != "killed midway":  # which can say nothing any more
+                cells.append(f"{statistics.median(row.arrived):.0f} of {4 * epochs + 1}")
         print(f"| {' | '.join(cells + [''] * (7 - len(cells)))} |")
 
 
