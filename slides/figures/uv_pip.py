@@ -10,14 +10,14 @@ MADE_OF = ("slides/figures/uv_pip.json", "slides/figures/uv_pip_measure.py")
 WORDS = {
     "en": {
         "kinds": {"compiled": "with compiling\nto bytecode", "not compiled": "without"},
-        "x": "seconds, median of {n}, on two cores that other programs used too",
+        "x": "seconds, median of {n}, on two cores",
         "ratio": ": {ratio} times as fast",
         "what": "{packages} packages of this project (scikit-learn, Hydra, Optuna ...), "
         "from warm caches",
     },
     "fr": {
         "kinds": {"compiled": "avec compilation\nen bytecode", "not compiled": "sans"},
-        "x": "secondes, médiane de {n}, sur deux cœurs que d’autres programmes utilisaient aussi",
+        "x": "secondes, médiane de {n}, sur deux cœurs",
         "ratio": "\xa0: {ratio} fois plus rapide",
         "what": "{packages} paquets de ce projet (scikit-learn, Hydra, Optuna…), "
         "depuis un cache rempli",
