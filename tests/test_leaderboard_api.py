@@ -21,6 +21,7 @@ import httpx
 import numpy as np
 import pytest
 import servers
+import sqlalchemy as sa
 from leaderboard import (
     Clock,
     Room,
@@ -266,6 +267,16 @@ def test_participants_and_the_mirror_never_wait_for_each_other_in_a_circle(postg
     for mark in marks:
         mark.result()
     db.close()
+
+
+@pytest.mark.slow
+def test_what_changes_every_second_is_in_no_index_of_postgresql(postgresql: str):
+    """Else each change leaves a version of the row behind, and the table slows down by and by."""
+    db = begun(fresh_database(postgresql))
+    indexes = sa.inspect(db._engine).get_indexes("board_live_runs")
+    db.close()
+    constant = {"participant_id", "run_id", "created"}
+    assert {name for index in indexes for name in index["column_names"]} <= constant
 
 
 def test_nan_and_infinity_arrive_as_such(db: Database):
