@@ -24,9 +24,9 @@ import torch
 from commands import ROOT, call, run
 from conftest import FakeDataset
 from leaderboard import running, score
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from workshop import cli
@@ -36,12 +36,13 @@ from workshop.errors import WorkshopError
 from workshop.participant import live, membership, submission
 from workshop.participant.connection import Connection, NoAnswer, Refused
 from workshop.participant.live import Publisher, sync
-from workshop.participant.onnx_export import export_sklearn, export_torch, run_onnx
+from workshop.participant.onnx_export import export_sklearn, export_torch, run_onnx, to_rows
 from workshop.participant.rehearsal import TOKEN, rehearsal
 from workshop.participant.run_log import RemoteLog, SqliteLog
 from workshop.tracking import experiment_id, start_run, tracking_uri, use_store
 
-PART3 = ROOT / "solutions" / "part3_competition"
+SOLUTIONS = ROOT / "solutions"
+PART1, PART3 = SOLUTIONS / "part1_logistic_regression", SOLUTIONS / "part3_competition"
 TRAIN, SUBMIT = PART3 / "train.py", PART3 / "submit.py"
 SMALL = ["data=digits", "model.width=2", "training.epochs=2"]
 
@@ -731,17 +732,23 @@ def test_an_exported_network_says_what_the_network_says(name, capfd):
 
 @pytest.mark.parametrize("classifier", [LogisticRegression(C=0.01), RidgeClassifier(alpha=100)])
 def test_an_exported_pipeline_says_what_the_pipeline_says(classifier):
-    to_rows = Driver(ROOT / "solutions" / "part1_logistic_regression").load("data.py").to_rows
     data = load_training_data("digits")
-    model = make_pipeline(StandardScaler(), classifier).fit(*to_rows(data.train))
+    model = make_pipeline(PCA(0.95, whiten=True), classifier)
+    model.fit(to_rows(data.train.images), data.train.labels)
     exported = export_sklearn(model)
     scores = run_onnx(exported, data.val.images)
     assert scores.shape == (300, 10)
     assert scores.dtype in (np.float32, np.float64)
     assert np.isfinite(scores).all()
-    assert (scores.argmax(axis=1) == model.predict(to_rows(data.val)[0])).all()
+    assert (scores.argmax(axis=1) == model.predict(to_rows(data.val.images))).all()
     assert run_onnx(exported, data.val.images[:1]).shape == (1, 10)
     assert export_sklearn(model) == exported
+
+
+def test_rows_for_the_export_are_those_of_part_1():
+    data = load_training_data("digits")
+    rows, _ = Driver(PART1).load("data.py").to_rows(data.val)
+    assert np.array_equal(to_rows(data.val.images), rows)
 
 
 @pytest.mark.slow
@@ -1123,6 +1130,15 @@ def test_runs_of_the_other_parts_are_sent_too(
     (sent,) = board.submissions
     assert sent["kind"] == ("sklearn" if "part1" in part else "torch")
     assert any(path.endswith(".png") for path in sent["files"]) == ("part1" in part)
+
+
+def test_a_model_of_part_1_that_took_other_rows_is_not_sent(board, ada, mlflow_store):
+    Driver(PART1).command("train.py", "data=digits", own_store=False)
+    (trained,) = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    mlflow.MlflowClient().log_metric(trained.info.run_id, "val_accuracy", 0.5)
+    with pytest.raises(Crash, match=r"its run recorded 0\.5000\. If you changed how data\.py"):
+        Driver(PART3).command("submit.py", "experiment=part1-logistic-regression", own_store=False)
+    assert not board.submissions
 
 
 @pytest.mark.slow

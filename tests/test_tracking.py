@@ -120,6 +120,15 @@ def test_a_store_half_made_by_a_killed_process_is_made_anew(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["torch._dynamo", "sklearn"])
+def test_a_process_that_used_the_store_ends_in_silence(module: str, mlflow_store: Path) -> None:
+    code = f"import {module}; from workshop.tracking import use_store; use_store()"
+    done = python(code)
+    assert done.communicate(timeout=120) == ("", "")
+    assert done.returncode == 0
+
+
 @pytest.mark.parametrize("ours", [True, False])
 def test_telemetry_is_off_even_if_mlflow_was_imported_first(mlflow_store: Path, ours: bool) -> None:
     code = """

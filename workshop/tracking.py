@@ -1,6 +1,9 @@
 """Where runs are recorded, and how one starts: the run store, `start_run`, `find_run`."""
 
+import atexit
 import contextlib
+import functools
+import gc
 import importlib
 import logging
 import os
@@ -43,6 +46,7 @@ def use_store(*, create: bool = True) -> str:
     _turn_telemetry_off()
     import mlflow
 
+    _exit_at_once()
     uri = tracking_uri()
     store = local_store(uri)
     if store and not _is_created(store):
@@ -61,6 +65,18 @@ def _turn_telemetry_off() -> None:
     from mlflow.telemetry import set_telemetry_client
 
     set_telemetry_client()  # drops the client of an `import mlflow` that came before
+
+
+@functools.cache
+def _exit_at_once() -> None:
+    """Let no garbage be looked for at exit: among all that MLflow imports, it takes a second."""
+
+    def freeze() -> None:
+        # Triton, which PyTorch brings along on Linux, would print a list of what is left.
+        if "triton" not in sys.modules:
+            gc.freeze()
+
+    atexit.register(freeze)
 
 
 def local_store(uri: str) -> Path | None:

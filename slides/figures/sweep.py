@@ -6,6 +6,8 @@ from style import HYDRA, INK, LINE, OPTUNA, number, save, size
 
 MADE_OF = (
     "slides/figures/runs.py",
+    "solutions/part1_logistic_regression/train.py",
+    "solutions/part1_logistic_regression/data.py",
     "solutions/part1_logistic_regression/conf/model/logistic_regression.yaml",
     "solutions/part1_logistic_regression/conf/sweep/regularisation.yaml",
 )
@@ -39,7 +41,7 @@ def draw(lang: str) -> None:
                       [100 * e[1] - v for v, e in zip(val, ends, strict=True)]],
         color=HYDRA, linewidth=3, marker="o", markersize=9, capsize=6, label=words["val"],
     )  # fmt: skip
-    axis.set(xscale="log", xlabel=words["x"], ylabel=words["y"], ylim=(86, 101))
+    axis.set(xscale="log", xlabel=words["x"], ylabel=words["y"], ylim=(84, 101))
     axis.set_xticks(c, [number(value, "g", lang) for value in c])
     axis.minorticks_off()
     axis.grid(axis="y", color=LINE, linewidth=0.8)

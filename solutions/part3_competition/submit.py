@@ -21,7 +21,7 @@ from trained import NEEDS, FromPixels, check_digest, load_trained, models_of, re
 
 from workshop.data import Dataset, load_training_data
 from workshop.errors import WorkshopError, plain_errors
-from workshop.participant.onnx_export import export_sklearn, export_torch, run_onnx
+from workshop.participant.onnx_export import export_sklearn, export_torch, run_onnx, to_rows
 from workshop.participant.submission import pack, send_pending, submit
 from workshop.runs import check_artifact, choose_run
 from workshop.tracking import no_progress_bars
@@ -77,8 +77,16 @@ def from_sklearn(run: Run) -> Exported:
         model = mlflow.sklearn.load_model(f"runs:/{run.info.run_id}/model")
     dataset = load_training_data(run.data.tags.get("trace.dataset"))
     check_digest(run, dataset)
-    rows = dataset.val.images.reshape(len(dataset.val), -1).astype(np.float32) / 255
-    return export_sklearn(model), model.predict(rows), dataset
+    expected = model.predict(to_rows(dataset.val.images))
+    accuracy = (expected == dataset.val.labels).mean()
+    recorded = run.data.metrics.get("val_accuracy", accuracy)
+    if abs(accuracy - recorded) > 0.01:
+        raise WorkshopError(
+            f"On the validation images the model reaches {accuracy:.4f}, but its run recorded "
+            f"{recorded:.4f}. If you changed how data.py of part 1 makes rows, make that a step of "
+            "the pipeline in train.py instead, train again, and submit that run."
+        )
+    return export_sklearn(model), expected, dataset
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="submit")

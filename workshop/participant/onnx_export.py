@@ -71,8 +71,16 @@ def export_torch(model: "nn.Module") -> bytes:
     return _bare(exported)
 
 
+def to_rows(images: np.ndarray) -> np.ndarray:
+    """Return the rows that a model of part 1 takes, as that part's data.py makes them.
+
+    Of shape (n, 784), for images that are uint8 of shape (n, 28, 28).
+    """
+    return np.sqrt(np.divide(images.reshape(len(images), -1), 255, dtype=np.float32))
+
+
 def export_sklearn(model: "ClassifierMixin") -> bytes:
-    """Export a fitted classifier, or a pipeline, that takes rows of 784 pixels between 0 and 1.
+    """Export a fitted classifier, or a pipeline, that takes what `to_rows` makes of images.
 
     Raises
     ------
@@ -96,10 +104,11 @@ def export_sklearn(model: "ClassifierMixin") -> bytes:
         ) from error
     graph = exported.graph
     _, scores = graph.output  # the classes come first
-    before = [  # what part 1's to_rows does
+    before = [  # what to_rows does
         helper.make_node("Cast", [PIXELS], ["numbers"], to=TensorProto.FLOAT),
         helper.make_node("Reshape", ["numbers", "row"], ["flat"]),
-        helper.make_node("Div", ["flat", "white"], ["rows"]),
+        helper.make_node("Div", ["flat", "white"], ["shares"]),
+        helper.make_node("Sqrt", ["shares"], ["rows"]),
     ]
     after = helper.make_node("Identity", [scores.name], [SCORES])
     nodes = [*before, *graph.node, after]
