@@ -5,7 +5,12 @@ import json
 from runs import part1_sweep
 from screens import browser, keep, server
 
-MADE_OF = ("slides/figures/runs.py", "slides/figures/screens.py")
+MADE_OF = (
+    "slides/figures/runs.py",
+    "slides/figures/screens.py",
+    "solutions/part1_logistic_regression/train.py",
+    "solutions/part1_logistic_regression/data.py",
+)
 
 COLUMNS = ("params.`model.C`", "metrics.`train_accuracy`", "metrics.`val_accuracy`")
 STATE = {
