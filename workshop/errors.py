@@ -5,6 +5,7 @@ import os
 import re
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 TODO = re.compile(r"TODO (\d+\.\d+)")
 
@@ -22,7 +23,10 @@ def plain_errors(main: Callable) -> Callable:
 
     Goes between `@hydra.main` and the function. What a person can mend becomes one message;
     anything unforeseen keeps its traceback, and so does everything when HYDRA_FULL_ERROR is 1.
+    Files in conf/ that are not YAML end a script here: Hydra would show them as a traceback.
     """
+    if main.__module__ == "__main__":
+        _check_yaml(Path(main.__code__.co_filename).parent / "conf")
 
     @functools.wraps(main)
     def wrapper(*args, **kwargs):
@@ -37,6 +41,22 @@ def plain_errors(main: Callable) -> Callable:
             raise SystemExit(130) from None  # the status that shells give to Ctrl+C
 
     return wrapper
+
+
+def _check_yaml(folder: Path) -> None:
+    from omegaconf import OmegaConf
+    from yaml import YAMLError
+
+    for path in sorted(folder.rglob("*.yaml")):
+        try:
+            OmegaConf.load(path)
+        except YAMLError as error:
+            raise SystemExit(
+                f"\nerror: {error}\n  Expected YAML: each key once, as `key: value`, and spaces, "
+                "not tabs, before it."
+            ) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise SystemExit(f"\nerror: {path} cannot be read as UTF-8 text: {error}") from None
 
 
 def innermost(error: BaseException) -> BaseException:

@@ -1,0 +1,29 @@
+"""What a person reads in place of a traceback."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from commands import run
+
+TOY = Path(__file__).parent / "toy_course" / "solutions" / "part9_toy"
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        (b"number: 1\nnumber: 2\n", "found duplicate key number"),
+        (b"number: 1\n\tother: 2\n", "found character '\\t' that cannot start any token"),
+        (b"number 1\nother: 2\n", "mapping values are not allowed here"),
+        (b"number: 1 # \xe9\n", "cannot be read as UTF-8 text"),
+    ],
+)
+def test_a_file_that_is_not_yaml_is_named(written, message, tmp_path):
+    part = tmp_path / "part"
+    shutil.copytree(TOY, part)
+    (part / "conf" / "broken.yaml").write_bytes(written)
+    done = run(part / "train.py", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "broken.yaml" in done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
