@@ -674,8 +674,11 @@ def test_the_curves_have_names_reference_lines_and_two_measures(server, visit):
     page.mouse.move(chart["x"] + 0.6 * chart["width"], box["y"])
     page.wait_for_function("() => document.getElementById('readout').textContent !== ''")
     page.get_by_text("Curves as a table", exact=True).click()
-    table = page.get_by_role("region", name="Curves as a table").get_by_role("table")
-    assert table.get_by_role("row").count() == 15
+    rows = (
+        page.get_by_role("region", name="Curves as a table").get_by_role("table").get_by_role("row")
+    )
+    rows.nth(1).wait_for()  # they come after the click
+    assert rows.count() == 15
 
 
 @pytest.mark.slow
