@@ -1,6 +1,7 @@
 """What makes PyTorch repeat itself, and the device to compute on."""
 
 import os
+import sys
 
 import torch
 
@@ -21,6 +22,10 @@ def set_up(seed: int, threads: int, device: str) -> torch.device:
     WorkshopError
         There is no such device.
     """
+    if not torch.cuda.is_available():
+        # Python's own mark of a module that cannot be imported. PyTorch imports Triton with the
+        # first optimizer, and with it in memory a process takes more than a second to end.
+        sys.modules.setdefault("triton", None)
     # cuBLAS is repeatable only with a workspace of fixed size, named before its first use.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)  # refuses an operation that is not repeatable

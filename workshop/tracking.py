@@ -73,7 +73,7 @@ def _exit_at_once() -> None:
 
     def freeze() -> None:
         # Triton, which PyTorch brings along on Linux, would print a list of what is left.
-        if "triton" not in sys.modules:
+        if sys.modules.get("triton") is None:
             gc.freeze()
 
     atexit.register(freeze)
