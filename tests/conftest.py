@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -11,6 +12,11 @@ import pytest
 
 # Several processes share the cores here: a thread of PyTorch that has nothing to do must not spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+# A tenth of the suite's time went into searches for garbage, one for every 700 new objects.
+gc.set_threshold(50_000)
+
 
 LOCK = """\
 version = 1
