@@ -121,10 +121,8 @@ def test_a_store_half_made_by_a_killed_process_is_made_anew(tmp_path: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["torch._dynamo", "sklearn"])
-def test_a_process_that_used_the_store_ends_in_silence(module: str, mlflow_store: Path) -> None:
-    code = f"import {module}; from workshop.tracking import use_store; use_store()"
-    done = python(code)
+def test_a_process_with_triton_in_it_ends_in_silence(mlflow_store: Path) -> None:
+    done = python("import torch._dynamo; from workshop.tracking import use_store; use_store()")
     assert done.communicate(timeout=120) == ("", "")
     assert done.returncode == 0
 

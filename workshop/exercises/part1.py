@@ -167,7 +167,7 @@ def the_model_is_logged_with_signature_and_example(part: Driver) -> None:
     same = float(np.mean(again == predicted))
     assert same == 1, (
         f"the logged model agrees with the run on {same:.0%} of the test images; "
-        "expected all: log `model`, scaling and classifier together"
+        "expected all: log `model`, PCA and classifier together"
     )
 
 
