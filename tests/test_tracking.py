@@ -120,13 +120,13 @@ def test_a_store_half_made_by_a_killed_process_is_made_anew(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_a_process_with_triton_in_it_ends_in_silence(mlflow_store: Path) -> None:
     done = python("import torch._dynamo; from workshop.tracking import use_store; use_store()")
     assert done.communicate(timeout=120) == ("", "")
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ours", [True, False])
 def test_telemetry_is_off_even_if_mlflow_was_imported_first(mlflow_store: Path, ours: bool) -> None:
     code = """
