@@ -27,3 +27,12 @@ def test_a_file_that_is_not_yaml_is_named(written, message, tmp_path):
     assert "broken.yaml" in done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_hydras_full_error_is_shown_where_it_is_asked_for(tmp_path):
+    part = tmp_path / "part"
+    shutil.copytree(TOY, part)
+    (part / "conf" / "config.yaml").write_bytes(b"number: 1\nnumber: 2\n")
+    done = run(part / "train.py", cwd=tmp_path, HYDRA_FULL_ERROR="1")
+    assert "Traceback" in done.stderr
+    assert "found duplicate key number" in done.stderr

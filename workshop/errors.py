@@ -25,7 +25,7 @@ def plain_errors(main: Callable) -> Callable:
     anything unforeseen keeps its traceback, and so does everything when HYDRA_FULL_ERROR is 1.
     Files in conf/ that are not YAML end a script here: Hydra would show them as a traceback.
     """
-    if main.__module__ == "__main__":
+    if main.__module__ == "__main__" and os.environ.get("HYDRA_FULL_ERROR") != "1":
         _check_yaml(Path(main.__code__.co_filename).parent / "conf")
 
     @functools.wraps(main)
