@@ -1,7 +1,7 @@
 """Part 3: how soon the recipe is good, what each line of it is worth, what a second worker brings.
 
 uv run benchmarks/part3.py time --seeds 0              some ten minutes on two cores
-uv run benchmarks/part3.py ablation                    some three hours on two cores
+uv run benchmarks/part3.py ablation                    some three hours on two cores, by estimate
 uv run benchmarks/part3.py ablation --epochs 5 --width 8
 uv run benchmarks/part3.py ablation --width 8 --without augmentation average
 uv run benchmarks/part3.py workers                     some ten minutes

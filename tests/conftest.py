@@ -14,7 +14,7 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-# A tenth of the suite's time went into searches for garbage, one for every 700 new objects.
+# A tenth of what a test process computes were searches for garbage, one for every 700 new objects.
 gc.set_threshold(50_000)
 
 
