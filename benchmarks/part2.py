@@ -175,8 +175,8 @@ def bare_epochs(number: int) -> Iterator[float]:
     import engine
     import torch
 
+    from samerun import set_up
     from workshop.data import load_dataset
-    from workshop.device import set_up
 
     import data
     import models

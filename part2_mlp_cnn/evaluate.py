@@ -21,10 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 from sklearn.metrics import ConfusionMatrixDisplay, classification_report
 from torch import Tensor
 
-from workshop.device import set_up
+from samerun import choose_run, no_progress_bars, set_up, wilson_interval
 from workshop.errors import WorkshopError, plain_errors
-from workshop.runs import choose_run, wilson_interval
-from workshop.tracking import no_progress_bars
 
 from data import to_tensors
 

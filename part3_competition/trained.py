@@ -12,12 +12,11 @@ from mlflow.entities import Run
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from samerun import RecordError, no_progress_bars, set_up
+from samerun.view import fetch
+from workshop.course import ROOT
 from workshop.data import Dataset
-from workshop.device import set_up
 from workshop.errors import WorkshopError
-from workshop.trace import ROOT
-from workshop.trace_view import fetch
-from workshop.tracking import no_progress_bars
 
 NEEDS = ("config.yaml", "checkpoints/best.pt")
 PART = Path(__file__).parent
@@ -76,7 +75,7 @@ def check_digest(run: Run, dataset: Dataset) -> None:
 def models_of(run: Run) -> Iterator[None]:
     """Let `models` be those of the part in which a run was trained, which may be another one."""
     folder = PART
-    with contextlib.suppress(WorkshopError):  # it has no trace
+    with contextlib.suppress(RecordError):  # it has no trace
         folder = (ROOT / (fetch(run).script or __file__)).parent
     if folder.name == PART.name:
         yield

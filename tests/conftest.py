@@ -3,12 +3,10 @@
 import gc
 import os
 import shutil
-import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from record_fixtures import checkout, mlflow_store, store_template  # noqa: F401
 
 # Several processes share the cores here: a thread of PyTorch that has nothing to do must not spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -16,80 +14,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # A tenth of what a test process computes were searches for garbage, one for every 700 new objects.
 gc.set_threshold(50_000)
-
-
-LOCK = """\
-version = 1
-
-[[package]]
-name = "numpy"
-version = "2.2.0"
-source = { registry = "." }
-sdist = { path = "numpy-2.2.0.tar.gz", hash = "sha256:aa" }
-wheels = [
-    { path = "numpy-2.2.0-py3-none-any.whl", hash = "sha256:bb" },
-]
-
-[[package]]
-name = "pywin32"
-version = "311"
-source = { registry = "." }
-"""
-
-
-@dataclass(frozen=True)
-class FakeDataset:
-    name: str = "digits"
-    digest: str = "0123456789abcdef" * 2
-    source: str = "scikit-learn"
-
-
-def git(folder: Path, *arguments: str) -> str:
-    identity = ("-c", "user.name=A Tester", "-c", "user.email=tester@example.org")
-    command = ["git", *identity, *arguments]
-    return subprocess.run(command, cwd=folder, check=True, capture_output=True).stdout.decode()
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A clean git checkout in a folder whose name has a space and an accent."""
-    root = tmp_path / "my störy"
-    root.mkdir()
-    (root / ".gitignore").write_bytes(b"ignored/\n")
-    (root / "uv.lock").write_bytes(LOCK.encode())
-    (root / "train.py").write_bytes(b"print(1)\n")
-    (root / "old.bin").write_bytes(bytes(range(256)))
-    git(root, "init", "-q", "-b", "main")
-    git(root, "add", ".")
-    git(root, "commit", "-q", "-m", "first")
-    return root
-
-
-@pytest.fixture(scope="session")
-def store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow store, made once: its tables take 3 s."""
-    from workshop import tracking
-
-    template = tmp_path_factory.mktemp("store") / "mlflow.db"
-    tracking.create_store(template)
-    return template
-
-
-@pytest.fixture
-def mlflow_store(
-    store_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
-    """A fresh, empty store of the test's own, in a folder whose name has a space and an accent."""
-    import mlflow
-
-    store = tmp_path / "run störe" / "mlflow.db"
-    store.parent.mkdir()
-    shutil.copy(store_template, store)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store.as_posix()}")
-    yield store
-    while mlflow.active_run():  # a test that failed must not fail the next one
-        mlflow.end_run("KILLED")
-    mlflow.set_tracking_uri(None)
 
 
 @pytest.fixture

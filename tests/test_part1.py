@@ -4,9 +4,9 @@ import mlflow
 import pytest
 from commands import ROOT, call, run
 
+from samerun.store import use_store
 from workshop.data import DataError, fetch_fashion_mnist
 from workshop.drive import Crash, Driver
-from workshop.tracking import use_store
 
 FOLDER = "part1_logistic_regression"
 STUB = ROOT / FOLDER / "train.py"

@@ -14,8 +14,8 @@ from commands import ROOT, call, run
 from mlflow import MlflowClient
 from mlflow.utils.file_utils import local_file_uri_to_path
 
+from samerun.store import experiment_id, use_store
 from workshop.drive import Crash, Driver
-from workshop.tracking import experiment_id, use_store
 
 FOLDER = "part2_mlp_cnn"
 SOLVED = ROOT / "solutions" / FOLDER

@@ -16,12 +16,12 @@ from commands import ROOT, call, run
 from mlflow import MlflowClient
 from torch import nn
 
+from samerun.store import use_store
 from workshop import checks, course
 from workshop.data import load_dataset, load_training_data
 from workshop.drive import Crash, Driver
 from workshop.errors import WorkshopError
 from workshop.study import search
-from workshop.tracking import use_store
 
 FOLDER = "part3_competition"
 SOLVED = ROOT / "solutions" / FOLDER

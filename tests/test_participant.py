@@ -22,13 +22,15 @@ import pytest
 import servers
 import torch
 from commands import ROOT, call, run
-from conftest import FakeDataset
 from leaderboard import running, score
+from record_fixtures import FakeDataset
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from torch import nn
 
+from samerun.run import start_run
+from samerun.store import experiment_id, tracking_uri, use_store
 from workshop import cli
 from workshop.data import load_training_data
 from workshop.drive import Crash, Driver
@@ -39,7 +41,6 @@ from workshop.participant.live import Publisher, sync
 from workshop.participant.onnx_export import export_sklearn, export_torch, run_onnx, to_rows
 from workshop.participant.rehearsal import TOKEN, rehearsal
 from workshop.participant.run_log import RemoteLog, SqliteLog
-from workshop.tracking import experiment_id, start_run, tracking_uri, use_store
 
 SOLUTIONS = ROOT / "solutions"
 PART1, PART3 = SOLUTIONS / "part1_logistic_regression", SOLUTIONS / "part3_competition"
@@ -538,7 +539,7 @@ KILLED = """
 import sys, time
 import mlflow
 from workshop.participant.live import Publisher
-from workshop.tracking import experiment_id, use_store
+from samerun.store import experiment_id, use_store
 use_store()
 with mlflow.start_run(experiment_id=experiment_id("live")), Publisher(every=60):
     mlflow.log_params({"training.epochs": 9})

@@ -15,9 +15,9 @@ from types import SimpleNamespace
 import pytest
 from commands import composed, run
 
+from samerun.store import use_store
 from workshop import cli, course, slides
 from workshop.errors import WorkshopError
-from workshop.tracking import use_store
 
 LANGUAGES = slides.languages()
 PALETTE = json.loads((slides.SLIDES / "palette.json").read_text(encoding="utf-8"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
-from workshop.config import flatten
+from samerun.config import flatten
 from workshop.course import Course, Hole
 from workshop.drive import Crash, Driver
 from workshop.errors import WorkshopError

@@ -7,6 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from samerun.errors import RecordError
 from workshop.errors import WorkshopError
 from workshop.leaderboard import admin
 
@@ -18,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
-    except WorkshopError as error:
+    except RecordError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -118,9 +119,9 @@ def _hint(options: argparse.Namespace) -> int:
 
 
 def _trace(options: argparse.Namespace) -> int:
-    from workshop import trace_view
+    from samerun import view
 
-    trace_view.show(options.run_id)
+    view.show(options.run_id)
     return 0
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from workshop import machine
+from samerun import machine
 from workshop.course import ROOT
 from workshop.errors import WorkshopError
 

@@ -21,8 +21,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from workshop import regions, tracking
-from workshop.errors import WorkshopError, innermost
+from samerun import store as run_store
+from samerun.errors import innermost
+from workshop import regions
+from workshop.errors import WorkshopError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -195,7 +197,7 @@ class Driver:
 
         with _scratch_store():
             try:
-                with mlflow.start_run(experiment_id=tracking.experiment_id("check")) as run:
+                with mlflow.start_run(experiment_id=run_store.experiment_id("check")) as run:
                     yield run.info.run_id
             except Exception as error:
                 if isinstance(error, Crash):
@@ -329,7 +331,7 @@ def _scratch_store() -> Iterator[None]:
     uri = f"sqlite:///{store.as_posix()}"
     # Without HYDRA_FULL_ERROR a part's main would turn the errors that we look for into messages.
     with _environment({"MLFLOW_TRACKING_URI": uri, "HYDRA_FULL_ERROR": "1"}):
-        tracking.use_store()
+        run_store.use_store()
         yield
 
 
@@ -360,7 +362,7 @@ def _empty_store() -> Path:
     # Its tables take three seconds to make, a copy of it takes none.
     store = _scratch_folder() / "empty.db"
     with contextlib.redirect_stderr(io.StringIO()):
-        tracking.create_store(store)
+        run_store.create_store(store)
     return store
 
 

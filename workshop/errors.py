@@ -7,15 +7,13 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from samerun.errors import RecordError, innermost
+
 TODO = re.compile(r"TODO (\d+\.\d+)")
 
 
-class WorkshopError(Exception):
-    """Something a person can mend.
-
-    The message says what was wrong, what was expected and what to do next. Commands show it alone,
-    without a traceback.
-    """
+class WorkshopError(RecordError):
+    """Something of the course that a person can mend, as a RecordError is one of the record."""
 
 
 def plain_errors(main: Callable) -> Callable:
@@ -59,13 +57,6 @@ def _check_yaml(folder: Path) -> None:
             raise SystemExit(f"\nerror: {path} cannot be read as UTF-8 text: {error}") from None
 
 
-def innermost(error: BaseException) -> BaseException:
-    """Return the error that led to this one: Hydra wraps what happens in `instantiate`."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
 def _message(error: Exception) -> str | None:
     """Return what a person should read of an error they can mend, None for any other."""
     from hydra.errors import HydraException
@@ -81,7 +72,7 @@ def _message(error: Exception) -> str | None:
     if isinstance(cause, MissingMandatoryValue):
         return f"{cause}\n  ??? in conf/ marks what has to be filled in: uv run workshop check"
     for known in (cause, error):
-        if isinstance(known, (WorkshopError, HydraException, OmegaConfBaseException)):
+        if isinstance(known, (RecordError, HydraException, OmegaConfBaseException)):
             return str(known)
     if type(error).__name__ == "InvalidParameterError":  # scikit-learn's; its module is private
         return f"{error}\n  It comes from the configuration: see conf/ or your command line."

@@ -30,9 +30,10 @@ from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from workshop.config import flatten
-from workshop.errors import WorkshopError, innermost
-from workshop.trace import ROOT
+from samerun.config import flatten
+from samerun.errors import RecordError, innermost
+from workshop.course import ROOT
+from workshop.errors import WorkshopError
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 BEATS = 6  # a trial without a sign of life for so many intervals has lost its worker
@@ -275,7 +276,7 @@ class SharedStudy(Callback):
 def _as_message() -> Iterator[None]:
     try:
         yield
-    except WorkshopError as error:
+    except RecordError as error:
         raise SystemExit(f"\nerror: {error}") from error
 
 
@@ -290,7 +291,8 @@ def begin(config: DictConfig) -> None:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    from workshop.tracking import start_run, use_store
+    from samerun.run import start_run
+    from samerun.store import use_store
 
     own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
     study = optuna.create_study(

@@ -22,10 +22,9 @@ from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score, f1_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from threadpoolctl import threadpool_limits
 
-from workshop.config import flatten
+from samerun import flatten, start_run
 from workshop.data import load_dataset
 from workshop.errors import plain_errors
-from workshop.tracking import start_run
 
 from data import to_rows
 

@@ -17,9 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim import Optimizer
 
-from workshop.config import flatten
+from samerun import flatten, no_progress_bars
 from workshop.errors import WorkshopError
-from workshop.tracking import no_progress_bars
 
 FOLDER = "checkpoints"  # of the run's artifacts
 BEST = "best.pt"

@@ -21,12 +21,16 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from workshop.config import flatten
-from workshop.device import set_up
+from samerun import (
+    continue_run,
+    find_interrupted,
+    flatten,
+    hydra_overrides,
+    last_step,
+    set_up,
+    start_run,
+)
 from workshop.errors import WorkshopError, plain_errors
-from workshop.runs import find_interrupted, last_step
-from workshop.trace import hydra_overrides
-from workshop.tracking import continue_run, start_run
 
 from data import shuffled, to_tensors
 

@@ -19,12 +19,12 @@ from mlflow.entities import Run
 from omegaconf import DictConfig
 from trained import NEEDS, FromPixels, check_digest, load_trained, models_of, refuse_trial
 
+from samerun import no_progress_bars
+from samerun.find import check_artifact, choose_run
 from workshop.data import Dataset, load_training_data
 from workshop.errors import WorkshopError, plain_errors
 from workshop.participant.onnx_export import export_sklearn, export_torch, run_onnx, to_rows
 from workshop.participant.submission import pack, send_pending, submit
-from workshop.runs import check_artifact, choose_run
-from workshop.tracking import no_progress_bars
 
 from data import to_tensors
 

@@ -21,10 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
-from workshop.config import flatten
-from workshop.device import set_up
+from samerun import flatten, set_up, start_run
 from workshop.errors import WorkshopError, plain_errors
-from workshop.tracking import start_run
 
 from data import shuffled, to_tensors
 
@@ -59,7 +57,7 @@ def experiment(
     ----------
     cfg : a composed configuration, see conf/config.yaml
     stop : gets every epoch and its validation accuracy, and says whether the training ends there
-    run_options : passed on to `workshop.tracking.start_run`
+    run_options : passed on to `samerun.run.start_run`
 
     Returns
     -------

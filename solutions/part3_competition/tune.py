@@ -19,9 +19,9 @@ from omegaconf import DictConfig, OmegaConf
 from optuna import Study, Trial
 from train import experiment
 
+from samerun import hydra_overrides
 from workshop.errors import plain_errors
 from workshop.study import OVERRIDES, PARENT, RUN, search, trial_name
-from workshop.trace import hydra_overrides
 
 log = logging.getLogger(__name__)
 

@@ -21,10 +21,11 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from samerun.errors import innermost
 from workshop.checks import check
 from workshop.data import Split
 from workshop.drive import Driver
-from workshop.errors import WorkshopError, innermost
+from workshop.errors import WorkshopError
 from workshop.participant import membership
 from workshop.participant.rehearsal import Rehearsal, rehearsal
 

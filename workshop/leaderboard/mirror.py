@@ -475,10 +475,10 @@ def safe_path(name: str) -> PurePosixPath | None:
 def _store(uri: str):
     """Open MLflow's store, making its tables if need be."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    from workshop import tracking
+    from samerun import store
 
-    if (local := tracking.local_store(uri)) is not None:
-        tracking.create_store(local)
+    if (local := store.local_store(uri)) is not None:
+        store.create_store(local)
         with sqlite3.connect(local) as connection:
             connection.execute("PRAGMA journal_mode=WAL")  # readers never wait for the mirror
         connection.close()

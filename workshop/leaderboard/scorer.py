@@ -14,6 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from samerun.find import wilson_interval
 from workshop.data import load_dataset
 from workshop.errors import WorkshopError
 from workshop.leaderboard import hidden
@@ -32,7 +33,6 @@ from workshop.leaderboard.sandbox import (
     run_model,
 )
 from workshop.leaderboard.settings import Settings
-from workshop.runs import wilson_interval
 
 __all__ = ["Limits", "Refused", "Score", "ScorerFault", "protections", "run", "score_model"]
 

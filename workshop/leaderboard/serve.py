@@ -26,13 +26,13 @@ from urllib.parse import urlsplit
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from workshop.course import ROOT
 from workshop.errors import WorkshopError
 from workshop.leaderboard import child
 from workshop.leaderboard.database import Database
 from workshop.leaderboard.hold import alone
 from workshop.leaderboard.records import Competition
 from workshop.leaderboard.settings import Settings
-from workshop.trace import ROOT
 
 FOLDER = "leaderboard"
 PORT = 8765

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from workshop.errors import WorkshopError
+from samerun.errors import RecordError
 from workshop.participant.connection import Connection, NoAnswer, Refused, is_passing
 from workshop.participant.membership import Membership, config_folder, current
 from workshop.participant.run_log import Gone, RunLog, open_log
@@ -101,7 +101,7 @@ class Publisher:
             try:
                 while not feed.send(REQUEST_SECONDS, self._status if closing else "running"):
                     pass
-            except WorkshopError as error:
+            except RecordError as error:
                 failures = min(failures + 1, 10)
                 longest = min(LONGEST_PAUSE, self._every * 2**failures)
                 pause = longest * random.uniform(0.5, 1) if is_passing(error) else None
@@ -121,7 +121,7 @@ class Publisher:
                 others = list(waiting(self._membership.address))
                 next_look = time.monotonic() + CATCH_UP
             if others:  # one in a turn, so that this run's own news do not wait for long
-                with contextlib.suppress(WorkshopError):
+                with contextlib.suppress(RecordError):
                     connection = self._membership.connection()
                     others.pop(0).send(connection, REQUEST_SECONDS, self._closing)
 
@@ -313,7 +313,7 @@ def sync(membership: Membership, seconds: float = 10.0) -> Synced:
             (sent if whole else training).append(unsent.run_id)
         except NoAnswer:
             raise
-        except WorkshopError as error:
+        except RecordError as error:
             pause = error.retry_after if isinstance(error, Refused) else None
             if pause is not None and pause <= seconds:  # too many at once, but soon welcome
                 time.sleep(pause)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workshop.errors import WorkshopError, innermost
+from samerun.errors import innermost
+from workshop.errors import WorkshopError
 
 if TYPE_CHECKING:  # all of them take seconds to import
     from google.protobuf.message import Message

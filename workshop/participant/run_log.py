@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from samerun.masking import masked
+from samerun.store import local_store
 from workshop.errors import WorkshopError
-from workshop.masking import masked
-from workshop.tracking import local_store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -16,8 +16,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from samerun.masking import masked, masked_text
+from samerun.trace import FOLDER, Dataset
+from workshop.course import ROOT
 from workshop.errors import WorkshopError
-from workshop.masking import masked, masked_text
 from workshop.participant import live
 from workshop.participant.connection import (
     Connection,
@@ -28,7 +30,6 @@ from workshop.participant.connection import (
 )
 from workshop.participant.membership import HOW_TO_JOIN, Membership, current
 from workshop.participant.run_log import as_json
-from workshop.trace import FOLDER, ROOT, Dataset
 
 if TYPE_CHECKING:  # mlflow takes seconds to import
     from mlflow.entities import Run
@@ -88,7 +89,7 @@ def _download(run: "Run", to: Path) -> list[str]:
     """Copy the configuration, the trace and the pictures of a run; return their paths."""
     from mlflow import MlflowClient
 
-    from workshop.tracking import no_progress_bars
+    from samerun.store import no_progress_bars
 
     client, run_id = MlflowClient(), run.info.run_id
     chosen = [

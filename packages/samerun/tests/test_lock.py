@@ -3,10 +3,13 @@
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from workshop import lock
+from samerun import lock
+
+ROOT = Path(__file__).resolve().parents[3]
 
 # Not a real address: the tests never ask anybody for anything.
 FILLED = """\
@@ -111,14 +114,14 @@ def test_the_filter_reads_and_writes_bytes_and_needs_nothing_but_python():
 
 
 @pytest.mark.skipif(
-    not (lock.LOCK.parent / ".git").exists() or not shutil.which("git"), reason="not a git checkout"
+    not (ROOT / ".git").exists() or not shutil.which("git"), reason="not a git checkout"
 )
 def test_what_is_installed_from_is_what_is_committed():
     staged = subprocess.run(
-        ["git", "show", ":uv.lock"], cwd=lock.LOCK.parent, capture_output=True, check=True
+        ["git", "show", ":uv.lock"], cwd=ROOT, capture_output=True, check=True
     ).stdout.decode()
     assert "://" not in staged
-    filled = lock.LOCK.read_text(encoding="utf-8")
+    filled = (ROOT / "uv.lock").read_text(encoding="utf-8")
     assert lock.differences(filled, staged) == "", (
         "uv.lock differs from the committed one; see CONTRIBUTING.md, 'The lock'"
     )

@@ -8,8 +8,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from workshop.lock import neutral
-from workshop.masking import SECRET_FILE
+from samerun.lock import neutral
+from samerun.masking import SECRET_FILE
 
 MEGABYTE = 2**20
 LARGEST_UNTRACKED_FILE = MEGABYTE

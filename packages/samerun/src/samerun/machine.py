@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from workshop.lock import neutral
+from samerun.lock import neutral
 
 # The only environment variables that are recorded: others may hold secrets.
 VARIABLES = [

@@ -1,20 +1,65 @@
 """Finding a run by what a person types, with what it has to have."""
 
+import itertools
 import logging
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from workshop.data import DATASETS
-from workshop.errors import WorkshopError
-from workshop.tracking import find_run, tracking_uri, use_store
+from samerun.errors import RecordError
+from samerun.store import tracking_uri, use_store
 
 if TYPE_CHECKING:  # mlflow takes seconds to import
+    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 LATEST = "attributes.start_time DESC"
+DIGEST = "trace.dataset_digest"
 
 log = logging.getLogger(__name__)
+
+
+def find_run(run_id: str) -> "Run":
+    """Return the run with this id, or the only one whose id begins so.
+
+    Raises
+    ------
+    RecordError
+        There is no such run, there are several, or it was deleted.
+    """
+    use_store(create=False)
+    from mlflow import MlflowClient
+    from mlflow.entities import ViewType
+
+    client = MlflowClient()
+    every = [e.experiment_id for e in client.search_experiments(view_type=ViewType.ALL)]
+    found = []
+    if re.fullmatch("[0-9a-f]{1,32}", run_id):  # nothing else may reach the filter
+        begins_so = f"attributes.run_id LIKE '{run_id}%'"
+        found = client.search_runs(every, begins_so, ViewType.ALL, max_results=10)
+    if not found:
+        latest = client.search_runs(every, max_results=5, order_by=["attributes.start_time DESC"])
+        raise RecordError(
+            f"There is no run {run_id!r} in {tracking_uri()}. {_listed('The latest', latest)}\n"
+            f"All of them: uv run mlflow ui --port 5050 --backend-store-uri {tracking_uri()}"
+        )
+    if len(found) > 1:
+        raise RecordError(
+            f"Several runs begin with {run_id!r}; give more of the id. {_listed('They', found)}"
+        )
+    run = found[0]
+    if run.info.lifecycle_stage == "deleted":
+        raise RecordError(
+            f"The run {run.info.run_id} was deleted. To bring it back: "
+            f"uv run mlflow runs restore --run-id {run.info.run_id}"
+        )
+    return run
+
+
+def _listed(which: str, runs: "Sequence[Run]") -> str:
+    lines = [f"\n  {run.info.run_id}  {run.info.run_name}" for run in runs]
+    return f"{which} are:{''.join(lines)}" if lines else "It holds no runs."
 
 
 def choose_run(which: str, experiment: str, metric: str, needs: Sequence[str] = ()) -> "Run":
@@ -30,7 +75,7 @@ def choose_run(which: str, experiment: str, metric: str, needs: Sequence[str] = 
 
     Raises
     ------
-    WorkshopError
+    RecordError
         There is no such run, it is of another experiment, it has not finished, it was deleted, or
         it lacks an artifact.
     """
@@ -53,30 +98,44 @@ def _latest_or_best(which: str, experiment: str, metric: str) -> "Run":
     found = client.get_experiment_by_name(experiment)
     if found is None or found.lifecycle_stage == "deleted":
         names = ", ".join(sorted(e.name for e in client.search_experiments())) or "none"
-        raise WorkshopError(
+        raise RecordError(
             f"There is no experiment {experiment!r} in {tracking_uri()}. There are: {names}. "
             "Train a run first, or choose one of them: experiment=NAME"
         )
     finished = "attributes.status = 'FINISHED'"
     runs = client.search_runs([found.experiment_id], finished, max_results=1, order_by=[LATEST])
     if runs and which == "best":
-        data = runs[0].data.tags.get("trace.dataset")
-        same = f" AND tags.`trace.dataset` = '{data}'" if data in DATASETS else ""
-        highest = [f"metrics.{metric} DESC"]
-        runs = client.search_runs(
-            [found.experiment_id], finished + same, max_results=1, order_by=highest
+        # By digest, since two data sets may bear one name; in pages, for a filter cannot ask for
+        # runs without one.
+        digest = runs[0].data.tags.get(DIGEST)
+        by_metric = {"filter_string": finished, "order_by": [f"metrics.`{metric}` DESC"]}
+        best = (
+            run
+            for run in _pages(client, found.experiment_id, **by_metric)
+            if metric in run.data.metrics and run.data.tags.get(DIGEST) == digest
         )
-        if runs and metric in runs[0].data.metrics:
+        runs = list(itertools.islice(best, 1))
+        if runs:
+            data = runs[0].data.tags.get("trace.dataset", "no named data set")
             log.info("The best run on %s: %s", data, runs[0].info.run_name)
-        else:
-            runs = []
     if not runs:
         with_metric = f" with a metric {metric}" if which == "best" else ""
-        raise WorkshopError(
+        raise RecordError(
             f"No run of the experiment {experiment!r} has finished{with_metric} yet. "
             "Train one, or name a run: run_id=..."
         )
     return runs[0]
+
+
+def _pages(client: "MlflowClient", experiment: str, **what: object) -> "Iterator[Run]":
+    """Yield the runs of an experiment, asking for the next ones only when they are needed."""
+    token = None
+    while True:
+        page = client.search_runs([experiment], max_results=200, page_token=token, **what)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def _check_finished(run: "Run") -> None:
@@ -87,32 +146,32 @@ def _check_finished(run: "Run") -> None:
         "RUNNING": "is still running, or its process died",
         "KILLED": "was interrupted",
     }.get(status, "did not come to its end")
-    raise WorkshopError(
+    raise RecordError(
         f"The run {run_id} ({run.info.run_name}) {what}: its status is {status}, expected "
         f"FINISHED. To continue an interrupted one: training.resume={run_id}"
     )
 
 
 def check_experiment(run: "Run", experiment: str) -> None:
-    """Refuse a run of another experiment with a WorkshopError."""
+    """Refuse a run of another experiment with a RecordError."""
     from mlflow import MlflowClient
 
     its = MlflowClient().get_experiment(run.info.experiment_id).name
     if its != experiment:
-        raise WorkshopError(
+        raise RecordError(
             f"The run {run.info.run_id} ({run.info.run_name}) belongs to the experiment {its!r}, "
             f"expected {experiment!r}. If that is meant: experiment={its}"
         )
 
 
 def check_artifact(run: "Run", path: str) -> None:
-    """Refuse a run without this artifact with a WorkshopError."""
+    """Refuse a run without this artifact with a RecordError."""
     from mlflow import MlflowClient
 
     folder, _, _ = path.rpartition("/")
     listed = [a.path for a in MlflowClient().list_artifacts(run.info.run_id, folder or None)]
     if path not in listed:
-        raise WorkshopError(
+        raise RecordError(
             f"The run {run.info.run_id} ({run.info.run_name}) has no artifact {path}. "
             f"Found: {', '.join(listed) or 'none'}"
         )
@@ -123,13 +182,13 @@ def find_interrupted(run_id: str, experiment: str, needs: Sequence[str] = ()) ->
 
     Raises
     ------
-    WorkshopError
+    RecordError
         There is no such run, it is of another experiment, it has finished or it lacks an artifact.
     """
     run = find_run(str(run_id))
     check_experiment(run, experiment)
     if run.info.status == "FINISHED":
-        raise WorkshopError(
+        raise RecordError(
             f"The run {run.info.run_id} ({run.info.run_name}) has finished: there is nothing to "
             "resume. To train longer, start a new run with more epochs."
         )

@@ -5,8 +5,8 @@ mirror. The committed lock has no addresses; uv fills them in at the first `uv r
 version and hash. git calls this file as the clean filter of uv.lock (CONTRIBUTING.md, "The lock"),
 so it needs nothing but Python:
 
-    python workshop/lock.py neutral < uv.lock    write the neutral form to standard output
-    python workshop/lock.py check                compare uv.lock with the one git has staged
+    python lock.py neutral < uv.lock    write the neutral form to standard output
+    python lock.py check                compare uv.lock with the one git has staged
 """
 
 import difflib
@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-LOCK = Path(__file__).resolve().parents[1] / "uv.lock"
+LOCK = Path("uv.lock")  # of the project in whose root this is called
 
 REGISTRY = re.compile(r'registry = "https?://[^"]*"')
 FILE_ADDRESS = re.compile(r'url = "https?://[^"]*/([^"/]+)"')

@@ -15,9 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from workshop.checkout import MEGABYTE, Code, checkout_state
-from workshop.errors import WorkshopError
-from workshop.machine import (
+from samerun.code import MEGABYTE, Code, checkout_state
+from samerun.config import plain
+from samerun.errors import RecordError
+from samerun.machine import (
     Environment,
     Machine,
     environment,
@@ -25,12 +26,11 @@ from workshop.machine import (
     machine,
     neutral_lock,
 )
-from workshop.masking import masked, masked_arguments, masked_text
+from samerun.masking import masked, masked_arguments, masked_text
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = 1
 FOLDER = "trace"  # of the run's artifacts
 LARGEST_PATCH = 20 * MEGABYTE
@@ -85,7 +85,7 @@ NO_CODE = (Code(), b"")
 def collect(
     cfg: "DictConfig | Mapping[str, object]",
     dataset: Dataset,
-    root: Path = ROOT,
+    root: Path,
     *,
     overrides: Sequence[str] | None = None,
 ) -> Trace:
@@ -136,11 +136,7 @@ def collect(
 
 def resolved(cfg: "DictConfig | Mapping[str, object]", resolve: bool = True) -> dict[str, object]:
     """Return the configuration as plain values, interpolations resolved and secrets masked."""
-    from omegaconf import OmegaConf
-
-    config = cfg if OmegaConf.is_config(cfg) else OmegaConf.create(dict(cfg))
-    plain = OmegaConf.to_container(config, resolve=resolve, enum_to_str=True)
-    return {str(key): masked(value, str(key)) for key, value in plain.items()}
+    return {str(key): masked(value, str(key)) for key, value in plain(cfg, resolve=resolve).items()}
 
 
 def _seed(config: Mapping[str, object]) -> int | None:
@@ -217,15 +213,15 @@ def from_json(text: str, patch: bytes = b"", packages: tuple[str, ...] = ()) -> 
 
     Raises
     ------
-    WorkshopError
-        The text is no trace, or one of another version of the workshop.
+    RecordError
+        The text is no trace, or one of another version of samerun.
     """
     try:
         fields = json.loads(text)
         if fields["schema"] != SCHEMA:
-            raise WorkshopError(
+            raise RecordError(
                 f"This trace has the form {fields['schema']}, expected {SCHEMA}: another version "
-                "of the workshop recorded it. Check out that version to read it."
+                "of samerun recorded it. Install that version to read it."
             )
         kinds = {"code": Code, "data": Data, "environment": Environment, "machine": Machine}
         for part, kind in kinds.items():
@@ -233,7 +229,7 @@ def from_json(text: str, patch: bytes = b"", packages: tuple[str, ...] = ()) -> 
                 fields[part] = kind(**_tuples(fields[part]))
         return Trace(**_tuples(fields), patch=patch, packages=packages)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WorkshopError(f"trace.json cannot be read ({error}): it was altered.") from error
+        raise RecordError(f"trace.json cannot be read ({error}): it was altered.") from error
 
 
 def _tuples(fields: dict[str, object]) -> dict[str, object]:

@@ -10,13 +10,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import LOCK, FakeDataset, git
 from omegaconf import OmegaConf
+from record_fixtures import LOCK, FakeDataset, git
 from rich.console import Console
 
-from workshop import machine, masking, trace, trace_view
-from workshop.errors import WorkshopError
-from workshop.lock import neutral
+from samerun import machine, masking, trace, view
+from samerun.errors import RecordError
+from samerun.lock import neutral
 
 LOCK_WITH_ADDRESSES = (
     LOCK.replace('registry = "."', 'registry = "https://mirror.example/simple"')
@@ -223,7 +223,7 @@ def test_a_locked_package_that_is_not_installed_is_no_difference() -> None:
 
 
 def test_the_shortened_lock_names_the_same_packages_as_the_whole_one() -> None:
-    text = neutral((trace.ROOT / "uv.lock").read_text(encoding="utf-8"))
+    text = neutral((Path(__file__).parents[3] / "uv.lock").read_text(encoding="utf-8"))
     locked = {p["name"]: p["version"] for p in tomllib.loads(text)["package"]}
     assert machine.differences_from_lock(text, locked) == {}
     wrong = machine.differences_from_lock(text, dict.fromkeys(locked, "0"))
@@ -238,7 +238,7 @@ def test_what_is_installed_is_recorded_package_by_package(checkout: Path) -> Non
 
 def test_the_trace_does_not_import_torch() -> None:
     code = (
-        "import sys; from workshop import machine; machine.machine(); print('torch' in sys.modules)"
+        "import sys; from samerun import machine; machine.machine(); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
@@ -314,7 +314,7 @@ def test_under_hydra_the_overrides_and_the_script_are_recorded(
         "import hydra, sys\n"
         "from pathlib import Path\n"
         "from types import SimpleNamespace\n"
-        "from workshop import trace\n"
+        "from samerun import trace\n"
         "@hydra.main(version_base=None, config_path='conf', config_name='config')\n"
         "def main(cfg):\n"
         "    data = SimpleNamespace(name='d', digest='0', source='s')\n"
@@ -344,12 +344,12 @@ def test_a_trace_survives_being_written_and_read(checkout: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 99}', '{"schema": 1, "code": 3}'])
 def test_what_is_no_trace_is_refused_in_plain_words(text: str) -> None:
-    with pytest.raises(WorkshopError, match="trace"):
+    with pytest.raises(RecordError, match="trace"):
         trace.from_json(text)
 
 
 def test_a_trace_of_another_version_says_so() -> None:
-    with pytest.raises(WorkshopError, match="form 99, expected 1"):
+    with pytest.raises(RecordError, match="form 99, expected 1"):
         trace.from_json('{"schema": 99}')
 
 
@@ -361,14 +361,14 @@ def test_tags_stay_within_the_limits_of_mlflow(checkout: Path) -> None:
 
 def test_names_are_shown_as_they_are_and_steer_no_terminal(checkout: Path) -> None:
     seen = collect(checkout, name="[red]x[/red] [/] \x1b[31m")
-    shown = text_of(trace_view.table(seen))
+    shown = text_of(view.table(seen))
     assert "[red]x[/red] [/] ?[31m" in shown and "\x1b" not in shown
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_the_table_fits_80_columns(checkout: Path, encoding: str) -> None:
     (checkout / ("x" * 120)).write_bytes(b"1\n")
-    shown = text_of(trace_view.table(collect(checkout, w="y" * 200)), 80, encoding)
+    shown = text_of(view.table(collect(checkout, w="y" * 200)), 80, encoding)
     assert max(len(line) for line in shown.splitlines()) <= 80
     for section in ("Run", "Code", "Configuration", "Data", "Environment", "Machine"):
         assert f"\n{section}" in f"\n{shown}"

@@ -3,17 +3,19 @@
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from workshop.errors import WorkshopError
-from workshop.masking import MASK
-from workshop.trace import FOLDER, Trace, from_json
-from workshop.tracking import find_run, no_progress_bars
+from samerun.config import leaves
+from samerun.errors import RecordError
+from samerun.find import find_run
+from samerun.masking import MASK
+from samerun.store import no_progress_bars
+from samerun.trace import FOLDER, Trace, from_json
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -30,7 +32,7 @@ def read(run_id: str) -> Trace:
 
     Raises
     ------
-    WorkshopError
+    RecordError
         No such run, several of them, a deleted one, or one that recorded no trace.
     """
     return fetch(find_run(run_id))
@@ -43,8 +45,8 @@ def fetch(run: "Run") -> Trace:
     run_id = run.info.run_id
     client = MlflowClient()
     if not client.list_artifacts(run_id, FOLDER):
-        raise WorkshopError(
-            f"The run {run_id} has no trace: it was not started with workshop.tracking.start_run, "
+        raise RecordError(
+            f"The run {run_id} has no trace: it was not started with samerun.run.start_run, "
             "or its artifacts were removed."
         )
     with tempfile.TemporaryDirectory() as name, no_progress_bars():
@@ -145,7 +147,7 @@ def _sections(trace: Trace, run: "Run | None") -> dict[str, Rows]:
         ("not stored", _listed(code.not_stored)),
     ]
     overrides = " ".join(trace.overrides) or "none"
-    sections["Configuration"] = [("overrides", overrides), *_flat(trace.config)]
+    sections["Configuration"] = [("overrides", overrides), *leaves(trace.config)]
     if data:
         sections["Data"] = [("dataset", data.name), ("digest", data.digest), ("from", data.source)]
     if packages:
@@ -186,12 +188,3 @@ def _listed(items: Iterable[str], most: int = 10) -> str:
     lines = list(items)
     more = [f"and {len(lines) - most} more"] if len(lines) > most else []
     return "\n".join(lines[:most] + more)
-
-
-def _flat(config: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str, object]]:
-    """Yield the leaves of a nested configuration with their dotted names."""
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

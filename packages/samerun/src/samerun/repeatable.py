@@ -2,15 +2,17 @@
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
-import torch
+from samerun.errors import RecordError
 
-from workshop.errors import WorkshopError
+if TYPE_CHECKING:  # a project without PyTorch has none to import
+    import torch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
-def set_up(seed: int, threads: int, device: str) -> torch.device:
+def set_up(seed: int, threads: int, device: str) -> "torch.device":
     """Make what follows repeatable, and return the device to compute on.
 
     The same seed, thread count and machine give the same numbers, bit for bit. Another thread
@@ -19,9 +21,11 @@ def set_up(seed: int, threads: int, device: str) -> torch.device:
 
     Raises
     ------
-    WorkshopError
+    RecordError
         There is no such device.
     """
+    import torch
+
     if not torch.cuda.is_available():
         # Python's own mark of a module that cannot be imported. PyTorch imports Triton with the
         # first optimizer, and with it in memory a process takes more than a second to end.
@@ -35,8 +39,10 @@ def set_up(seed: int, threads: int, device: str) -> torch.device:
     return pick_device(device)
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str) -> "torch.device":
     """Return the device of this name; "auto" is cuda, else mps, else cpu."""
+    import torch
+
     usable = ["cpu"]
     if torch.backends.mps.is_available():
         usable.insert(0, "mps")
@@ -44,5 +50,5 @@ def pick_device(name: str) -> torch.device:
         usable.insert(0, "cuda")
     if name not in ("auto", *usable):
         kind = "is not available on this machine" if name in DEVICES else "does not exist"
-        raise WorkshopError(f"device={name} {kind}. Expected one of: auto, {', '.join(usable)}.")
+        raise RecordError(f"device={name} {kind}. Expected one of: auto, {', '.join(usable)}.")
     return torch.device(usable[0] if name == "auto" else name)

@@ -1,0 +1,38 @@
+"""The command `samerun`: what a run recorded, and how to repeat it."""
+
+import argparse
+import sys
+
+from samerun.errors import RecordError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 all well, 2 wrong input."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except RecordError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="samerun", description="Read what a run recorded.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add = commands.add_parser("trace", help="what a run recorded so that it can be repeated")
+    add.add_argument("run_id", metavar="RUN_ID", help="the run's id, or the beginning of it")
+    add.set_defaults(command=_trace)
+    return parser
+
+
+def _trace(options: argparse.Namespace) -> int:
+    from samerun import view
+
+    view.show(options.run_id)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

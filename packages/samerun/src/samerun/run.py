@@ -1,0 +1,133 @@
+"""How a run starts, goes on and ends, with its trace recorded: `start_run`, `continue_run`."""
+
+import contextlib
+import importlib
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from samerun.errors import RecordError
+from samerun.root import project_root
+from samerun.store import experiment_id, use_store
+from samerun.trace import FOLDER, Dataset, collect, record
+
+if TYPE_CHECKING:  # mlflow takes seconds to import, and --help must not wait for it
+    from mlflow import ActiveRun
+    from mlflow.entities import Run
+    from omegaconf import DictConfig
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def start_run(
+    cfg: "DictConfig | Mapping[str, object]",
+    dataset: Dataset,
+    *,
+    run_name: str | None = None,
+    overrides: Sequence[str] | None = None,
+    parent: str | None = None,
+) -> "Iterator[ActiveRun]":
+    """Start an MLflow run in the experiment `cfg.experiment` and record its trace.
+
+    The run ends as FINISHED, as FAILED after an exception, as KILLED after Ctrl+C; exceptions go
+    on. A trace that cannot be recorded is a warning and never costs the run.
+
+    Parameters
+    ----------
+    cfg : the composed configuration; `experiment` must be in it, `seed` should
+    dataset : what the run is about to use, with `name`, `digest` and `source`
+    run_name : a name to show; MLflow makes one up otherwise
+    overrides : in place of those of the Hydra job, for a configuration composed inside one
+    parent : the id of the run that this one is a part of, such as the study of a trial
+
+    Raises
+    ------
+    RecordError
+        There is no store to record to, or `cfg` names no usable experiment.
+    """
+    use_store()
+    import mlflow
+
+    name = cfg.get("experiment")
+    if not name:
+        raise RecordError("The configuration names no experiment. Add: experiment: my-experiment")
+    _import_skops()
+    started = mlflow.start_run(
+        experiment_id=experiment_id(name),
+        run_name=run_name,
+        nested=parent is not None,
+        parent_run_id=parent,
+    )
+    with _traced(started, cfg, dataset, overrides, FOLDER) as run:
+        yield run
+
+
+def _import_skops() -> None:
+    """Import what MLflow saves scikit-learn models with, in half a second instead of four.
+
+    skops looks into every module of scikit-learn, and one of those imports PyTorch if it can.
+    """
+    if "sklearn" in sys.modules and "torch" not in sys.modules:
+        sys.modules["torch"] = None  # Python's own mark of a module that cannot be imported
+        try:
+            with contextlib.suppress(Exception):  # if it is needed, it will fail where it is
+                importlib.import_module("skops.io")
+        finally:
+            del sys.modules["torch"]
+
+
+@contextlib.contextmanager
+def continue_run(
+    run: "Run", cfg: "DictConfig | Mapping[str, object]", dataset: Dataset
+) -> "Iterator[ActiveRun]":
+    """Make an earlier run active again; it ends as one of `start_run` does.
+
+    Code and machine may be others than at its start, so the continuation leaves a trace of its own
+    below trace/continued-1, -2 ...
+    """
+    import mlflow
+    from mlflow import MlflowClient
+
+    listed = MlflowClient().list_artifacts(run.info.run_id, FOLDER)
+    number = 1 + sum(file.path.startswith(f"{FOLDER}/continued-") for file in listed)
+    again = mlflow.start_run(run_id=run.info.run_id)
+    with _traced(again, cfg, dataset, None, f"{FOLDER}/continued-{number}") as active:
+        yield active
+
+
+@contextlib.contextmanager
+def _traced(
+    active: "ActiveRun",
+    cfg: "DictConfig | Mapping[str, object]",
+    dataset: Dataset,
+    overrides: Sequence[str] | None,
+    folder: str,
+) -> "Iterator[ActiveRun]":
+    import mlflow
+
+    with active as run:
+        try:
+            _record_trace(cfg, dataset, overrides, folder)
+            yield run
+        except KeyboardInterrupt:
+            mlflow.end_run("KILLED")  # MLflow by itself would call it FAILED
+            raise
+    log.info("Recorded: uv run samerun trace %s", run.info.run_id[:8])
+
+
+def _record_trace(
+    cfg: "DictConfig | Mapping[str, object]",
+    dataset: Dataset,
+    overrides: Sequence[str] | None,
+    folder: str,
+) -> None:
+    try:
+        record(collect(cfg, dataset, project_root(), overrides=overrides), folder)
+    except Exception as error:  # whatever it is, the experiment matters more
+        log.warning("The trace of this run could not be recorded: %s", error)
+        import mlflow
+
+        with contextlib.suppress(Exception):
+            mlflow.set_tag("trace.problems", f"not recorded: {error}"[:1000])

@@ -1,0 +1,184 @@
+"""Where runs are recorded: the run store, its experiments and its artifacts."""
+
+import atexit
+import contextlib
+import functools
+import gc
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from samerun.errors import RecordError
+from samerun.root import project_root
+
+ARTIFACTS = "mlartifacts"  # beside the local store
+WAIT_FOR_CREATION = 120  # seconds; it takes 3 on an idle machine
+
+
+def tracking_uri() -> str:
+    """Return `$MLFLOW_TRACKING_URI`, or the address of the project's own store, mlflow.db."""
+    # as_posix: SQLAlchemy takes sqlite:///C:/folder, and takes spaces and accents as they are.
+    return (
+        os.environ.get("MLFLOW_TRACKING_URI")
+        or f"sqlite:///{(project_root() / 'mlflow.db').as_posix()}"
+    )
+
+
+def use_store(*, create: bool = True) -> str:
+    """Point MLflow at the run store, creating a local one at first use, and return its address.
+
+    Safe when several processes do it at once.
+
+    Raises
+    ------
+    RecordError
+        The store cannot be created, or `create` is false and there is none.
+    """
+    _turn_telemetry_off()
+    import mlflow
+
+    _exit_at_once()
+    uri = tracking_uri()
+    store = local_store(uri)
+    if store and not _is_created(store):
+        if not create:
+            raise RecordError(f"There is no run store at {store} yet. Start a run first.")
+        create_store(store)
+    mlflow.set_tracking_uri(uri)
+    # At every logged model they say that this is a uv project and that its environment has no pip.
+    for noisy in ("mlflow.utils.environment", "mlflow.utils.uv_utils"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    return uri
+
+
+def _turn_telemetry_off() -> None:
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    from mlflow.telemetry import set_telemetry_client
+
+    set_telemetry_client()  # drops the client of an `import mlflow` that came before
+
+
+@functools.cache
+def _exit_at_once() -> None:
+    """Let no garbage be looked for at exit: among all that MLflow imports, it takes a second."""
+
+    def freeze() -> None:
+        # Triton, which PyTorch brings along on Linux, would print a list of what is left.
+        if sys.modules.get("triton") is None:
+            gc.freeze()
+
+    atexit.register(freeze)
+
+
+def local_store(uri: str) -> Path | None:
+    """Return the file of an SQLite store; None for a server or a store in memory."""
+    if not uri.startswith("sqlite"):
+        return None
+    from sqlalchemy.engine import make_url
+
+    database = make_url(uri).database
+    return Path(database).absolute() if database and database != ":memory:" else None
+
+
+def _is_created(store: Path) -> bool:
+    return store.exists() and store.stat().st_size > 0
+
+
+def create_store(store: Path) -> None:
+    """Make the store under another name and move it into place, so that it is whole or absent."""
+    from filelock import FileLock, Timeout
+
+    unfinished = store.with_name(f"{store.name}.unfinished")
+    try:
+        store.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{store}.lock", timeout=WAIT_FOR_CREATION):
+            if _is_created(store):
+                return
+            print(f"Creating the run store {store.name} (once, a few seconds)", file=sys.stderr)
+            unfinished.unlink(missing_ok=True)
+            _make_tables(unfinished, artifacts=store.parent / ARTIFACTS)
+            unfinished.replace(store)
+    except Timeout:
+        raise RecordError(
+            f"Another process has been creating the run store {store} for {WAIT_FOR_CREATION} s. "
+            f"If there is none, remove {store}.lock and try again."
+        ) from None
+    except OSError as error:
+        raise RecordError(
+            f"The run store {store} cannot be created: {error}. Make its folder writable, or name "
+            "another place: MLFLOW_TRACKING_URI=sqlite:///path/to/mlflow.db"
+        ) from error
+
+
+def _make_tables(database: Path, artifacts: Path) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with _quiet("alembic", "mlflow.store"):
+        new = SqlAlchemyStore(f"sqlite:///{database.as_posix()}", artifacts.as_uri())
+    new.engine.dispose()  # Windows moves no open file
+
+
+@contextlib.contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """Let the named loggers say only what is wrong."""
+    levels = {logger: logger.level for logger in map(logging.getLogger, names)}
+    for logger in levels:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in levels.items():
+            logger.setLevel(level)
+
+
+def experiment_id(name: str) -> str:
+    """Return the id of an experiment, which is created if need be.
+
+    Raises
+    ------
+    RecordError
+        The experiment was deleted.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    experiment = mlflow.get_experiment_by_name(name)
+    if experiment is None:
+        try:
+            return mlflow.create_experiment(name, artifact_location=_artifact_location(name))
+        except MlflowException:
+            experiment = mlflow.get_experiment_by_name(name)  # another process was faster
+            if experiment is None:
+                raise
+    if experiment.lifecycle_stage == "deleted":
+        raise RecordError(
+            f"The experiment {name!r} was deleted. Use another name (experiment=...), or bring it "
+            f"back: uv run mlflow experiments restore -x {experiment.experiment_id}"
+        )
+    return experiment.experiment_id
+
+
+def _artifact_location(name: str) -> str | None:
+    """Return where a local store keeps an experiment's artifacts, whatever the working directory.
+
+    A server decides for itself: None.
+    """
+    store = local_store(tracking_uri())
+    folder = re.sub(r"[^\w.-]+", "-", name).strip(".-") or "experiment"
+    return (store.parent / ARTIFACTS / folder).as_uri() if store else None
+
+
+@contextlib.contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Keep MLflow from drawing a bar for the download of a small file."""
+    from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR as BAR
+
+    before = BAR.get_raw()
+    BAR.set(False)
+    try:
+        yield
+    finally:
+        BAR.unset() if before is None else BAR.set(before)
