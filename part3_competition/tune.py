@@ -22,6 +22,7 @@ from train import experiment
 from samerun import hydra_overrides
 from workshop.errors import plain_errors
 from workshop.study import OVERRIDES, PARENT, RUN, search, trial_name
+from workshop.study_state import check_state
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ def objective(trial: Trial, cfg: DictConfig, fixed: Sequence[str], parent: str) 
     trial.set_user_attr(OVERRIDES, overrides)
     # Composed anew, as on a command line: a trial may choose whole groups, such as another model.
     composed = compose("config", [*overrides, f"experiment={cfg.experiment}"])
+    check_state(trial.study, composed)  # files may have been edited since the study began
     pruned = False
 
     def stop(epoch: int, val_accuracy: float) -> bool:
@@ -91,6 +93,7 @@ def main(cfg: DictConfig) -> None:
     study = make_study(cfg)
     if earlier := len(study.trials):  # a study that goes on shall not draw the same ones again
         study.sampler = instantiate(cfg.sampler, seed=cfg.seed + cfg.worker + 1000 * earlier)
+    check_state(study, cfg)  # a worker may begin hours after its study, on another machine
     parent = study.user_attrs[PARENT]
     try:
         search(study, lambda t: objective(t, cfg, fixed, parent), cfg.trials, cfg.failures)

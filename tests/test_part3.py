@@ -2,9 +2,11 @@
 
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -338,6 +340,71 @@ def test_an_interrupted_trial_comes_first_when_the_search_goes_on():
     assert [trial.state.name for trial in study.trials] == [
         "COMPLETE", "FAIL", "COMPLETE", "COMPLETE",
     ]  # fmt: skip
+
+
+@pytest.fixture
+def own_part(tmp_path):
+    """A copy of part 3 that a test may edit."""
+    return Path(shutil.copytree(SOLVED, tmp_path / FOLDER))
+
+
+def replace(file, old, new):
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        # Of a model that only some trial's draw would choose.
+        ("conf/model/own.yaml", "width: 16", "width: 2", "width: 16 in the study, 2 now"),
+        ("models.py", "nn.ReLU(inplace=True)", "nn.SiLU()", f"{FOLDER}/models.py: another file"),
+    ],
+)
+def test_a_study_goes_on_only_with_the_code_and_the_configuration_of_its_beginning(
+    file, old, new, message, own_part, mlflow_store, tmp_path
+):
+    asked = [*SMALL, f"storage.path={tmp_path / 'study.journal'}"]
+    call(own_part / "tune.py", *asked, "trials=1", cwd=tmp_path)
+    replace(own_part / file, old, new)
+    with pytest.raises(Crash) as refused:
+        call(own_part / "tune.py", *asked, "trials=2", cwd=tmp_path)
+    assert message in str(refused.value)
+    assert "study=NAME" in str(refused.value)
+    assert len(trial_runs()) == 1
+
+    replace(own_part / file, new, old)
+    with (own_part / "conf/model/own.yaml").open("a", encoding="utf-8") as comments:
+        comments.write("# a comment changes nothing\n")
+    replace(own_part / "evaluate.py", "import logging", "import  logging")  # no trial imports it
+    call(own_part / "tune.py", *asked, "trials=2", cwd=tmp_path)
+    assert len(trial_runs()) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [["worker=0"], ["-m", "worker=0,1", "hydra/launcher=laptop"]])
+def test_no_trial_starts_with_a_configuration_edited_under_its_study(
+    workers, own_part, mlflow_store, tmp_path
+):
+    asked = ["data=digits", "training.epochs=2", "trials=40", "pruner=none"]
+    asked += [f"storage.path={tmp_path / 'study.journal'}"]
+    study = subprocess.Popen(
+        [sys.executable, own_part / "tune.py", *workers, *asked],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    servers.wait_until(lambda: trial_runs() or study.poll() is not None, 240, "a first trial")
+    replace(own_part / "conf/model/baseline.yaml", "width: 16", "width: 2")
+    said = study.communicate(timeout=120)[1]
+    assert study.returncode == 1
+    assert "conf/model/baseline.yaml: width: 16 in the study, 2 now" in said
+    assert "Traceback" not in said
+    found = trial_runs()
+    assert len(found) < 40
+    assert {run.data.params["weights"] for run in found} == {"20538"}
 
 
 def test_a_database_that_cannot_be_reached_is_named_without_its_password(monkeypatch):

@@ -34,6 +34,7 @@ from samerun.config import flatten
 from samerun.errors import RecordError, innermost
 from workshop.course import ROOT
 from workshop.errors import WorkshopError
+from workshop.study_state import StateChanged, check_state, keep_state
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 BEATS = 6  # a trial without a sign of life for so many intervals has lost its worker
@@ -195,13 +196,16 @@ def search(
     Raises
     ------
     WorkshopError
-        That many trials failed, since this worker began; the message shows the first error.
+        That many trials failed, since this worker began; the message shows the first error. Or
+        code or configuration are no longer those of the study.
     """
     began, pause, errors = datetime.datetime.now(), 0.2, []
 
     def guarded(trial: Trial) -> float:
         try:
-            return objective(trial)
+            value = objective(trial)
+            check_state(study)  # once more, for what was imported meanwhile
+            return value
         except optuna.TrialPruned:
             raise
         except KeyboardInterrupt:
@@ -227,9 +231,10 @@ def search(
             time.sleep(pause)  # another worker may die, and its trial be left
             pause = min(2 * pause, 5.0)
             continue
+        check_state(study)
         study.optimize(guarded, n_trials=1, catch=(Exception,))
-        if errors and isinstance(innermost(errors[0]), NotImplementedError):
-            raise errors[0]  # an open hole
+        if errors and isinstance(innermost(errors[-1]), (NotImplementedError, StateChanged)):
+            raise errors[-1]  # an open hole, or a trial that began while files were edited
         _check_failures(study, began, failures)
 
 
@@ -302,6 +307,7 @@ def begin(config: DictConfig) -> None:
         load_if_exists=True,
     )
     _check_settings(study, own)
+    keep_state(study, own, config.hydra)
     use_store()
     parent = study.user_attrs.get(PARENT)
     with contextlib.suppress(MlflowException):  # it was deleted, or is in another store
