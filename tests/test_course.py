@@ -2,7 +2,7 @@
 
 import pytest
 
-from workshop import course
+from workshop import checks, course
 from workshop.errors import WorkshopError
 
 
@@ -75,3 +75,29 @@ def test_a_part_can_be_named_in_several_ways(toy_course, what):
 def test_an_unknown_name_is_answered_with_the_known_ones(toy_course):
     with pytest.raises(WorkshopError, match=r"'2\.7'(.|\n)*part9_toy(.|\n)*9\.1, 9\.2"):
         toy_course.select("2.7")
+
+
+@pytest.mark.parametrize(
+    ("old", "told"),
+    [
+        ('folder = "part9_toy"\n', "part9.toml has no folder"),
+        ('title = "twice the number"\n', "the hole 9.2 of part9.toml has no title"),
+        ('why = "the square"\n', "a wrong answer of the hole 9.2 of part9.toml has no why"),
+    ],
+)
+def test_a_key_that_a_description_lacks_is_named(old, told, toy_course):
+    path = toy_course.root / "exercises" / "part9.toml"
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, "", 1), encoding="utf-8")
+    with pytest.raises(WorkshopError, match=told):
+        course.load(toy_course.root, toy_course.root / "exercises")
+
+
+def test_a_hole_without_a_check_is_named(toy_course):
+    path = toy_course.root / "exercises" / "part9.py"
+    path.write_text(
+        path.read_text(encoding="utf-8").replace('@check("9.2")\n', ""), encoding="utf-8"
+    )
+    with pytest.raises(WorkshopError, match=r"part9.py has no check of TODO 9\.2"):
+        list(checks.results(toy_course, toy_course.select("9.2")))

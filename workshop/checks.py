@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import io
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 from samerun.config import flatten
-from workshop.course import Course, Hole
+from workshop import regions
+from workshop.bounded import TooLong, bounded, unattended
+from workshop.course import Course, Hole, Part
 from workshop.drive import Crash, Driver
 from workshop.errors import WorkshopError
 
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 Check = Callable[[Driver], None]
+State = Literal["open", "done", "wrong", "waiting"]
+LIMIT = 90  # seconds for one check; on a busy machine one that trains takes 15
 
 
 def check(todo: str) -> Callable[[Check], Check]:
@@ -44,7 +49,7 @@ class Result:
     """
 
     hole: Hole
-    state: Literal["open", "done", "wrong", "waiting"]
+    state: State
     message: str
     file: Path
     place: str
@@ -73,19 +78,31 @@ def results(course: Course, holes: list[Hole], tree: Path | None = None) -> Iter
         wanted = [hole for hole in part.holes if hole in holes]
         if not wanted:
             continue
-        stands = part.regions(tree)
-        missing = [hole.id for hole in wanted if hole.id not in stands]
+        try:
+            stands = part.regions(tree)
+        except regions.RegionError as error:
+            raise WorkshopError(_broken(course, part, tree, error)) from None
+        missing = [hole for hole in wanted if hole.id not in stands]
         if missing:
-            raise WorkshopError(
-                f"TODO {missing[0]} has no region in {tree / part.folder} any more.\n"
-                f"  expected: '##TODO {missing[0]}## ...' and '##END##' around your lines, as in "
-                f"solutions/{part.folder}\n"
-                f"  to get the file back: git checkout -- {part.folder}  (your changes in it go)"
-            )
-        open_ids = {hole.id for hole in part.holes if is_open(hole, stands[hole.id][1].body)}
+            raise WorkshopError(_lost(course, part, missing[0], tree))
+        open_ids = {
+            hole.id
+            for hole in part.holes
+            if hole.id in stands and is_open(hole, stands[hole.id][1].body)
+        }
         checks, driver = checks_of(part.checks), Driver(tree / part.folder)
+        unchecked = [hole.id for hole in wanted if hole.id not in checks]
+        if unchecked:
+            raise WorkshopError(
+                f"{part.checks.name} has no check of TODO {unchecked[0]}; expected a function "
+                f'marked @check("{unchecked[0]}").'
+            )
+        syntax_error = driver.syntax_error()
         for hole in wanted:
-            state, message = _judge(hole, checks[hole.id], driver, open_ids)
+            if syntax_error and hole.id not in open_ids:
+                state, message = _stopped_by(syntax_error, hole, first=hole is wanted[0])
+            else:
+                state, message = _judge(hole, checks[hole.id], driver, open_ids)
             file, region = stands[hole.id]
             yield Result(hole, state, message, file, region.place)
 
@@ -95,7 +112,57 @@ def is_open(hole: Hole, body: str) -> bool:
     return body.strip() == hole.stub.strip()
 
 
-def _judge(hole: Hole, check: Check, driver: Driver, open_ids: set[str]) -> tuple[str, str]:
+def next_hole(course: Course, found: list[Result], tree: Path | None = None) -> Hole | None:
+    """Return what to do next: the first wrong hole, else the first that is not done.
+
+    Of holes that were not checked, those that hold their stub are known to be open.
+    """
+    for state in ("wrong", "open", "waiting"):
+        for result in found:
+            if result.state == state:
+                return result.hole
+    after = course.holes
+    for hole in list(after.values())[list(after).index(found[-1].hole.id) + 1 :]:
+        stands = course.part_of(hole).regions(tree or course.root)
+        if hole.id in stands and is_open(hole, stands[hole.id][1].body):
+            return hole
+    return None
+
+
+def _broken(course: Course, part: Part, tree: Path, error: regions.RegionError) -> str:
+    """Say what to do about markers that do not pair up, of which one was lost as a rule."""
+    for hole in part.holes:
+        file = tree / part.folder / hole.file
+        if file.is_file() and f"##TODO {hole.id}##" not in file.read_text(encoding="utf-8"):
+            lost = _lost(course, part, hole, tree)
+            return f"{lost}\n  Take out what is left of the old markers: {error}"
+    return str(error)
+
+
+def _lost(course: Course, part: Part, hole: Hole, tree: Path) -> str:
+    """Say how a region that a file has lost comes back, the rest of the file left alone."""
+    solved = part.regions(course.solutions)
+    stub = f"{hole.stub.rstrip()}\n" if hole.stub.strip() else ""
+    region = textwrap.indent(f"##TODO {hole.id}## {hole.ask}\n{stub}##END##", "    ")
+    lines = solved[hole.id][0].read_text(encoding="utf-8").splitlines()
+    above = [line for line in lines[: solved[hole.id][1].line - 1] if line.strip()]
+    where = f"below the line\n    {above[-1].strip()}\n  put" if above else "put at its top"
+    return (
+        f"TODO {hole.id} ({hole.title}) has lost its markers: {tree / part.folder / hole.file} has "
+        f"no region of it any more.\n"
+        f"  To get it back, {where}\n{region}\n  with your own lines, if they are still there, "
+        "between the two markers."
+    )
+
+
+def _stopped_by(error: Crash, hole: Hole, first: bool) -> tuple[State, str]:
+    """Give one hole the blame for a syntax error, which ends every run, and let the others wait."""
+    if hole.id == error.hole or (error.hole is None and first):
+        return "wrong", str(error)
+    return "waiting", f"A syntax error stops every run: {error}"
+
+
+def _judge(hole: Hole, check: Check, driver: Driver, open_ids: set[str]) -> tuple[State, str]:
     if hole.id in open_ids:
         return "open", hole.ask
     needed = [id for id in hole.needs if id in open_ids]
@@ -142,5 +209,10 @@ def verdict(check: Check, driver: Driver) -> None:
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
         threadpool_limits(1),  # as in Driver.run, for what a check calls itself
+        unattended(),
     ):
-        check(driver)
+        try:
+            with bounded(LIMIT, driver.place):
+                check(driver)
+        except (SystemExit, TooLong) as error:
+            raise driver.blame(error) from error

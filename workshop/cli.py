@@ -103,8 +103,11 @@ def _check(options: argparse.Namespace) -> int:
 
     read = course.load()
     tree = options.tree.resolve() if options.tree else None
-    found = report.progress(checks.results(read, read.select(options.what), tree))
-    report.table(found, read)
+    wanted = read.select(options.what)
+    found = report.progress(checks.results(read, wanted, tree))
+    report.table(found, read, tree)
+    if len(found) < len(wanted):
+        return 130  # the status that shells give to Ctrl+C
     return 0 if all(result.state == "done" for result in found) else 1
 
 

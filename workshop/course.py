@@ -132,6 +132,7 @@ def load(root: Path = ROOT, exercises: Path = EXERCISES) -> Course:
 
 def _part(root: Path, description: Path) -> Part:
     read = tomllib.loads(description.read_text(encoding="utf-8"))
+    _check_keys(description, read)
     part = Part(read["folder"], (), description.with_suffix(".py"))
     solved = part.regions(root / "solutions")
     described = [hole["id"] for hole in read["hole"]]
@@ -161,6 +162,33 @@ def _part(root: Path, description: Path) -> Part:
             )
         )
     return Part(part.folder, tuple(holes), part.checks)
+
+
+def _check_keys(description: Path, read: dict) -> None:
+    missing = [f"{description.name} has no {key}" for key in ("folder", "hole") if key not in read]
+    for number, hole in enumerate(read.get("hole", ()), 1):
+        name = f"the hole {hole.get('id', f'number {number}')} of {description.name}"
+        missing += [
+            f"{name} has no {key}" for key in ("id", "title", "stub", "hints") if key not in hole
+        ]
+        missing += [
+            f"a wrong answer of {name} has no {key}"
+            for wrong in hole.get("wrong", ())
+            for key in ("why", "body")
+            if key not in wrong
+        ]
+    if missing:
+        raise WorkshopError("\n".join(missing) + "\nCONTRIBUTING.md says what a hole needs.")
+
+
+def section(course: Course, hole: Hole) -> str | None:
+    """Return the heading of the README's section about a hole, which names it in bold."""
+    readme = course.root / hole.part / "README.md"
+    if not readme.is_file():
+        return None
+    before, named, _ = readme.read_text(encoding="utf-8").partition(f"**{hole.id}**")
+    headings = [line for line in before.splitlines() if line.startswith("## ")]
+    return headings[-1].removeprefix("## ") if named and headings else None
 
 
 def derive(course: Course, part: Part) -> dict[Path, bytes]:

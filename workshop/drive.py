@@ -18,12 +18,13 @@ import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import TYPE_CHECKING
 
 from samerun import store as run_store
 from samerun.errors import innermost
 from workshop import regions
+from workshop.bounded import TooLong
 from workshop.errors import WorkshopError
 
 if TYPE_CHECKING:
@@ -141,12 +142,14 @@ class Driver:
             The script failed; the message holds its error and the line.
         """
         cfg = self.compose(*overrides, config=config)
+        asked = " ".join([script, *([] if config == "config" else [f"--config-name {config}"])])
+        asked = " ".join([asked, *overrides])
         if replaced:  # stand-ins may differ under one name
-            return self._run(script, cfg, until, past, replaced)
+            return self._run(script, cfg, until, past, replaced, asked)
         key = (script, config, overrides, until, tuple(past))
         if key not in self._records:
             try:
-                self._records[key] = self._run(script, cfg, until, past, {})
+                self._records[key] = self._run(script, cfg, until, past, {}, asked)
             except Crash as crash:
                 self._records[key] = crash
         done = self._records[key]
@@ -180,9 +183,10 @@ class Driver:
                 contextlib.redirect_stderr(complained),
             ):
                 module.main()
-        except Exception as error:
+        except (Exception, TooLong) as error:
             raise self.blame(error) from error
         except SystemExit as ended:
+            _raise_interrupt(ended)
             message = ended.code if isinstance(ended.code, str) else complained.getvalue()
             raise Crash(message.strip(), None) from ended
         finally:
@@ -218,7 +222,7 @@ class Driver:
             module = importlib.util.module_from_spec(spec)
             try:
                 spec.loader.exec_module(module)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise self.blame(error) from error
         return module
 
@@ -229,6 +233,7 @@ class Driver:
         until: str | None,
         past: Collection[str],
         replaced: Mapping[str, Callable],
+        asked: str,
     ) -> Record:
         import matplotlib.pyplot as plt
         import mlflow
@@ -251,12 +256,11 @@ class Driver:
                 module.main(cfg)
             except _Stop as stop:
                 record.locals = _locals_of_main(stop)
-            except Exception as error:
+            except (Exception, SystemExit, TooLong) as error:
+                _raise_interrupt(error)
                 crash = self.blame(error)
                 if crash.hole is None or crash.hole not in past:
-                    raise crash from error
-            except SystemExit as ended:
-                raise Crash(f"{script} stopped: {ended.code}", None) from ended
+                    raise Crash(f"{crash}\n  the check had run: {asked}", crash.hole) from error
             finally:
                 while mlflow.active_run():
                     mlflow.end_run("FAILED")
@@ -264,23 +268,57 @@ class Driver:
             record.runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
         return record
 
-    def blame(self, error: Exception) -> Crash:
+    def blame(self, raised: BaseException) -> Crash:
         """Say where in the part an error arose, and in which region."""
-        error = innermost(error)
-        inside = [
-            frame
-            for frame in traceback.extract_tb(error.__traceback__)
-            if Path(frame.filename).is_relative_to(self.folder)
-        ]
+        error = innermost(raised)
+        # An error inside a library, such as `instantiate`, is the fault of the line that called it.
+        inside = self._frames(error) or self._frames(raised)
         kind = type(error).__name__
+        match error:
+            case SystemExit():
+                what = "the code ends the program with exit(); expected that it goes on"
+            case TooLong():
+                what = "the code does not end: it was stopped after its time was up"
+            case _:
+                what = f"{kind}: {error}"
         if isinstance(error, SyntaxError) and error.filename:
             file, line = Path(error.filename), error.lineno or 0
         elif inside:
             file, line = Path(inside[-1].filename), inside[-1].lineno
         else:
-            return Crash(f"{kind}: {error}", None)
+            return Crash(what, None)
         hole = next((r.id for r in regions.read(file) if r.line <= line <= r.end), None)
-        return Crash(f"{kind}: {error} ({file.name}, line {line})", hole)
+        return Crash(f"{what} ({file.name}, line {line})", hole)
+
+    def syntax_error(self) -> Crash | None:
+        """Return the first syntax error in a Python file of the part, if there is one.
+
+        The parser may notice it only below the region in which it is: an open bracket, say. The
+        region above is to blame then.
+        """
+        for path in sorted(self.folder.glob("*.py")):
+            try:
+                compile(path.read_bytes(), str(path), "exec")
+            except SyntaxError as error:
+                crash, line = self.blame(error), error.lineno or 0
+                if crash.hole is None:
+                    above = [region for region in regions.read(path) if region.end <= line]
+                    crash = Crash(str(crash), above[-1].id if above else None)
+                return crash
+        return None
+
+    def _frames(self, error: BaseException) -> list[traceback.FrameSummary]:
+        frames = traceback.extract_tb(error.__traceback__)
+        return [frame for frame in frames if Path(frame.filename).is_relative_to(self.folder)]
+
+    def place(self, frame: FrameType | None) -> str:
+        """Say where in the part a frame is, or one that called it: ` in train.py, line 9`."""
+        while frame is not None:
+            file = Path(frame.f_code.co_filename)
+            if file.is_relative_to(self.folder):
+                return f" in {file.name}, line {frame.f_lineno}"
+            frame = frame.f_back
+        return ""
 
     def _broken_yaml(self) -> str | None:
         """Return the hole in the one YAML file that does not parse, if there is such a file."""
@@ -311,6 +349,12 @@ class Driver:
 
 class _Stop(BaseException):
     """Raised in place of a call at which a run shall stop."""
+
+
+def _raise_interrupt(error: BaseException) -> None:
+    """Raise the Ctrl+C of which a part's `main` has made the exit status of shells."""
+    if isinstance(error, SystemExit) and error.code == 130:
+        raise KeyboardInterrupt from None
 
 
 def _stop(*args, **kwargs):

@@ -1,13 +1,15 @@
 """How checks and hints look on the screen."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from workshop.checks import Result
+from workshop.checks import Result, next_hole
 from workshop.course import Course, Hole
+from workshop.course import section as course_section
 from workshop.doctor import Finding
 from workshop.errors import WorkshopError
 
@@ -18,13 +20,18 @@ def progress(results: Iterable[Result]) -> list[Result]:
     """Collect the results, and show on a terminal that something happens meanwhile."""
     console = Console(stderr=True)
     found = []
-    with console.status("Running your code on the digits ...", spinner="line"):
-        for result in results:
-            found.append(result)
+    try:
+        with console.status("Running your code on the digits ...", spinner="line"):
+            for result in results:
+                found.append(result)
+    except KeyboardInterrupt:
+        console.print(f"Interrupted after {len(found)} checks.")
+        if not found:
+            raise
     return found
 
 
-def table(found: list[Result], course: Course) -> None:
+def table(found: list[Result], course: Course, tree: Path | None = None) -> None:
     """Print a line for each hole, what is wrong, and what comes next."""
     console = Console(highlight=False)
     view = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -37,26 +44,30 @@ def table(found: list[Result], course: Course) -> None:
         )
     console.print(view)
 
+    same: dict[str, list[str]] = {}  # what stops several holes is said once
     for result in found:
         if result.state in ("wrong", "waiting"):
-            console.print(
-                f"\n[bold]TODO {result.hole.id}[/] {escape(result.message)}", soft_wrap=True
-            )
+            same.setdefault(result.message, []).append(result.hole.id)
+    for message, ids in same.items():
+        console.print(f"\n[bold]TODO {', '.join(ids)}[/] {escape(message)}", soft_wrap=True)
     console.print()
     done = sum(result.state == "done" for result in found)
-    following = next((r for r in found if r.state != "done"), None)
-    if following is None:
+    hole = next_hole(course, found, tree)
+    if hole is None:
         answers = course.solutions.relative_to(course.root) / found[0].hole.part
         console.print(
             f"All {done} done. To compare, our answers: {escape(answers.as_posix())}",
             soft_wrap=True,
         )
         return
-    hole, file = following.hole, following.file
+    file, region = course.part_of(hole).regions(tree or course.root)[hole.id]
     place = file.relative_to(course.root) if file.is_relative_to(course.root) else file
+    about = course_section(course, hole)
     console.print(
         f"{done} of {len(found)} done. Next: TODO {hole.id} in {escape(place.as_posix())}, "
-        f"{following.place}\n  {escape(hole.ask)}\n  a hint:  uv run workshop hint {hole.id}",
+        f"{region.place}\n  {escape(hole.ask)}\n"
+        + (f"  read:    {escape(f'{hole.part}/README.md, {about}')}\n" if about else "")
+        + f"  a hint:  uv run workshop hint {hole.id}",
         soft_wrap=True,
     )
 
