@@ -1,5 +1,6 @@
 """Where runs land, how they end, and what becomes of their trace in the store."""
 
+import argparse
 import math
 import os
 import subprocess
@@ -166,8 +167,38 @@ def test_a_deleted_experiment_is_named(mlflow_store: Path) -> None:
 
 
 def test_a_configuration_without_an_experiment_is_refused(mlflow_store: Path) -> None:
-    with pytest.raises(RecordError, match="Add: experiment:"):
+    with pytest.raises(RecordError, match="Add experiment: my-experiment"):
         finished_run(experiment=None)
+
+
+def test_an_experiment_may_be_given_beside_the_configuration(mlflow_store: Path) -> None:
+    with start_run({"rate": 1}, experiment="given") as run:
+        pass
+    assert mlflow.get_experiment(run.info.experiment_id).name == "given"
+
+
+def test_a_run_without_data_is_traced_without_a_problem(mlflow_store: Path) -> None:
+    with start_run({"rate": 1}, experiment="given") as run:
+        pass
+    trace = view.read(run.info.run_id)
+    assert trace.data is None
+    assert "data" not in trace.problems
+
+
+def test_options_of_another_type_are_refused_with_what_to_write(mlflow_store: Path) -> None:
+    options = argparse.Namespace(rate=1)
+    with (
+        pytest.raises(RecordError, match=r"type Namespace.*vars\(options\)"),
+        start_run(options, experiment="given"),
+    ):
+        pass
+
+
+def test_what_no_yaml_can_hold_is_recorded_as_text(mlflow_store: Path) -> None:
+    with start_run({"path": Path("a"), "split": {"by": object}}, experiment="given") as run:
+        pass
+    config = view.read(run.info.run_id).config
+    assert config == {"path": "a", "split": {"by": "<class 'object'>"}}
 
 
 # How runs end

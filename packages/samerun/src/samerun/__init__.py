@@ -1,24 +1,26 @@
 """A record of every run by which somebody else can repeat it, kept by MLflow."""
 
 from samerun.config import flatten
+from samerun.data import dataset
 from samerun.errors import RecordError
-from samerun.find import choose_run, find_interrupted, find_run, last_step, wilson_interval
+from samerun.find import choose_run, find_interrupted, last_step, wilson_interval
+from samerun.messages import plain_errors
 from samerun.repeatable import set_up
 from samerun.run import continue_run, start_run
 from samerun.store import no_progress_bars, use_store
-from samerun.trace import Trace, hydra_overrides
+from samerun.trace import hydra_overrides
 
 __all__ = [
     "RecordError",
-    "Trace",
     "choose_run",
     "continue_run",
+    "dataset",
     "find_interrupted",
-    "find_run",
     "flatten",
     "hydra_overrides",
     "last_step",
     "no_progress_bars",
+    "plain_errors",
     "set_up",
     "start_run",
     "use_store",

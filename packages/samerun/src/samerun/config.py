@@ -24,13 +24,17 @@ def plain(
     missing_is_an_error: bool = False,
 ) -> dict[str, object]:
     """Return a configuration as dictionaries, lists and values, interpolations resolved."""
-    omegaconf = sys.modules.get("omegaconf")  # if it is not loaded, cfg cannot be one of its own
-    if omegaconf is None or not omegaconf.OmegaConf.is_config(cfg):
-        if omegaconf is None or not resolve:
-            return dict(cfg)
-        cfg = omegaconf.OmegaConf.create(dict(cfg))
+    omegaconf = sys.modules.get("omegaconf")  # if it is not loaded, cfg holds nothing of its own
     options = {"resolve": resolve, "throw_on_missing": missing_is_an_error}
-    return omegaconf.OmegaConf.to_container(cfg, enum_to_str=True, **options)
+
+    def converted(value: object) -> object:
+        if omegaconf is not None and omegaconf.OmegaConf.is_config(value):
+            return omegaconf.OmegaConf.to_container(value, enum_to_str=True, **options)
+        if isinstance(value, Mapping):
+            return {key: converted(item) for key, item in value.items()}
+        return value
+
+    return converted(cfg)
 
 
 def leaves(config: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:

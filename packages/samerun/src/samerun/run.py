@@ -7,10 +7,11 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from samerun.data import Dataset
 from samerun.errors import RecordError
 from samerun.root import project_root
 from samerun.store import experiment_id, use_store
-from samerun.trace import FOLDER, Dataset, collect, record
+from samerun.trace import FOLDER, collect, record
 
 if TYPE_CHECKING:  # mlflow takes seconds to import, and --help must not wait for it
     from mlflow import ActiveRun
@@ -23,21 +24,25 @@ log = logging.getLogger(__name__)
 @contextlib.contextmanager
 def start_run(
     cfg: "DictConfig | Mapping[str, object]",
-    dataset: Dataset,
+    dataset: Dataset | None = None,
     *,
+    experiment: str | None = None,
     run_name: str | None = None,
     overrides: Sequence[str] | None = None,
     parent: str | None = None,
 ) -> "Iterator[ActiveRun]":
-    """Start an MLflow run in the experiment `cfg.experiment` and record its trace.
+    """Start an MLflow run and record its trace.
 
     The run ends as FINISHED, as FAILED after an exception, as KILLED after Ctrl+C; exceptions go
     on. A trace that cannot be recorded is a warning and never costs the run.
 
     Parameters
     ----------
-    cfg : the composed configuration; `experiment` must be in it, `seed` should
-    dataset : what the run is about to use, with `name`, `digest` and `source`
+    cfg : what the run was asked to do: a dictionary, such as vars() of argparse's options, or a
+        configuration of Hydra's; `seed` should be in it
+    dataset : what the run is about to use, with `name`, `digest` and `source`: see
+        `samerun.dataset`; None if it uses no data
+    experiment : the name under which MLflow groups runs; otherwise `experiment` of cfg
     run_name : a name to show; MLflow makes one up otherwise
     overrides : in place of those of the Hydra job, for a configuration composed inside one
     parent : the id of the run that this one is a part of, such as the study of a trial
@@ -45,17 +50,25 @@ def start_run(
     Raises
     ------
     RecordError
-        There is no store to record to, or `cfg` names no usable experiment.
+        There is no store to record to, no experiment is named, or it was deleted.
     """
+    if not isinstance(cfg, Mapping):  # a DictConfig is one
+        raise RecordError(
+            f"The configuration is of the type {type(cfg).__name__}. Expected a dictionary, such "
+            "as vars(options) of argparse's options, or a configuration of Hydra's."
+        )
     use_store()
     import mlflow
 
-    name = cfg.get("experiment")
+    name = experiment or cfg.get("experiment")
     if not name:
-        raise RecordError("The configuration names no experiment. Add: experiment: my-experiment")
+        raise RecordError(
+            "No experiment is named, under which MLflow groups runs. Add experiment: my-experiment "
+            'to the configuration, or call start_run(..., experiment="my-experiment").'
+        )
     _import_skops()
     started = mlflow.start_run(
-        experiment_id=experiment_id(name),
+        experiment_id=experiment_id(str(name)),
         run_name=run_name,
         nested=parent is not None,
         parent_run_id=parent,
@@ -80,7 +93,7 @@ def _import_skops() -> None:
 
 @contextlib.contextmanager
 def continue_run(
-    run: "Run", cfg: "DictConfig | Mapping[str, object]", dataset: Dataset
+    run: "Run", cfg: "DictConfig | Mapping[str, object]", dataset: Dataset | None = None
 ) -> "Iterator[ActiveRun]":
     """Make an earlier run active again; it ends as one of `start_run` does.
 
@@ -101,7 +114,7 @@ def continue_run(
 def _traced(
     active: "ActiveRun",
     cfg: "DictConfig | Mapping[str, object]",
-    dataset: Dataset,
+    dataset: Dataset | None,
     overrides: Sequence[str] | None,
     folder: str,
 ) -> "Iterator[ActiveRun]":
@@ -119,7 +132,7 @@ def _traced(
 
 def _record_trace(
     cfg: "DictConfig | Mapping[str, object]",
-    dataset: Dataset,
+    dataset: Dataset | None,
     overrides: Sequence[str] | None,
     folder: str,
 ) -> None:

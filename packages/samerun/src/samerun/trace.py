@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from samerun.code import MEGABYTE, Code, checkout_state
 from samerun.config import plain
+from samerun.data import Data, Dataset
 from samerun.errors import RecordError
 from samerun.machine import (
     Environment,
@@ -37,21 +38,6 @@ LARGEST_PATCH = 20 * MEGABYTE
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-class Dataset(Protocol):
-    """What a trace needs to know of a dataset."""
-
-    name: str
-    digest: str
-    source: str
-
-
-@dataclass(frozen=True)
-class Data:
-    name: str
-    digest: str
-    source: str
 
 
 @dataclass(frozen=True)
@@ -84,7 +70,7 @@ NO_CODE = (Code(), b"")
 
 def collect(
     cfg: "DictConfig | Mapping[str, object]",
-    dataset: Dataset,
+    dataset: Dataset | None,
     root: Path,
     *,
     overrides: Sequence[str] | None = None,
@@ -125,7 +111,7 @@ def collect(
         overrides=masked_arguments(overrides),
         config=config,
         code=code,
-        data=attempt("data", lambda: Data(dataset.name, dataset.digest, dataset.source), None),
+        data=attempt("data", lambda: _data(dataset), None),
         environment=attempt("environment", lambda: environment(lock, packages), None),
         machine=attempt("machine", machine, None),
         problems=problems,
@@ -137,6 +123,12 @@ def collect(
 def resolved(cfg: "DictConfig | Mapping[str, object]", resolve: bool = True) -> dict[str, object]:
     """Return the configuration as plain values, interpolations resolved and secrets masked."""
     return {str(key): masked(value, str(key)) for key, value in plain(cfg, resolve=resolve).items()}
+
+
+def _data(dataset: Dataset | None) -> Data | None:
+    if dataset is None:
+        return None
+    return Data(str(dataset.name), str(dataset.digest), str(dataset.source))
 
 
 def _seed(config: Mapping[str, object]) -> int | None:

@@ -1,0 +1,85 @@
+"""Ending a command with a message where a person can mend what was wrong, not with a traceback."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from samerun.errors import RecordError, innermost
+
+FULL = "HYDRA_FULL_ERROR"  # Hydra's own variable: 1 shows every traceback
+
+Main = TypeVar("Main", bound=Callable[..., object])
+
+
+def plain_errors(
+    main: Main | None = None, *, more: Callable[[Exception], str | None] | None = None
+) -> Main | Callable[[Main], Main]:
+    """Let the `main` of a script end bad input and Ctrl+C without a traceback.
+
+    Goes between `@hydra.main`, if there is one, and the function. A RecordError, an error of Hydra
+    or of its configuration, and a parameter that scikit-learn refuses become one message; anything
+    unforeseen keeps its traceback, and so does everything when HYDRA_FULL_ERROR is 1. Files in
+    conf/ that are not YAML end a script here: Hydra would show them as a traceback.
+
+    more : returns the message of an error that a project knows beside these, None for any other
+    """
+    if main is None:
+        return functools.partial(plain_errors, more=more)
+    full = os.environ.get(FULL) == "1"
+    if main.__module__ == "__main__" and not full and "omegaconf" in sys.modules:
+        _check_yaml(Path(main.__code__.co_filename).parent / "conf")
+
+    @functools.wraps(main)
+    def wrapper(*args, **kwargs):
+        try:
+            return main(*args, **kwargs)
+        except Exception as error:
+            message = (more and more(error)) or message_of(error)
+            if message is None or os.environ.get(FULL) == "1":
+                raise
+            raise SystemExit(f"\nerror: {message}") from error
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None  # the status that shells give to Ctrl+C
+
+    return wrapper
+
+
+def _check_yaml(folder: Path) -> None:
+    from omegaconf import OmegaConf
+    from yaml import YAMLError
+
+    for path in sorted(folder.rglob("*.yaml")):
+        try:
+            OmegaConf.load(path)
+        except YAMLError as error:
+            raise SystemExit(
+                f"\nerror: {error}\n  Expected YAML: each key once, as `key: value`, and spaces, "
+                "not tabs, before it."
+            ) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise SystemExit(f"\nerror: {path} cannot be read as UTF-8 text: {error}") from None
+
+
+def message_of(error: Exception) -> str | None:
+    """Return what a person should read of an error that they can mend, None for any other."""
+    cause = innermost(error)
+    known: tuple[type[BaseException], ...] = (RecordError,)
+    if "omegaconf" in sys.modules:
+        from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+        if isinstance(cause, MissingMandatoryValue):
+            return f"{cause}\n  ??? in conf/ marks what has to be filled in."
+        known = (*known, OmegaConfBaseException)
+    if "hydra" in sys.modules:
+        from hydra.errors import HydraException
+
+        known = (*known, HydraException)
+    for either in (cause, error):
+        if isinstance(either, known):
+            return str(either)
+    if type(error).__name__ == "InvalidParameterError":  # scikit-learn's; its module is private
+        return f"{error}\n  It comes from the configuration: see conf/ or your command line."
+    return None
