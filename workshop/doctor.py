@@ -56,7 +56,7 @@ def _python(_: Path) -> Finding:
 
 def _packages(root: Path) -> Finding:
     installed = machine.installed_packages()
-    lock = machine.neutral_lock(root)
+    lock = machine.read_lock(root)
     if lock is None:
         return Finding("FAIL", "packages", f"there is no uv.lock in {root}: clone again")
     differs = machine.differences_from_lock(lock, installed)

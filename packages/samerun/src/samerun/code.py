@@ -1,6 +1,5 @@
 """The state of the git checkout: commit, branch, and the patch that makes it from its commit."""
 
-import difflib
 import os
 import shutil
 import subprocess
@@ -8,7 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from samerun.lock import neutral
+from samerun import locked
 from samerun.masking import SECRET_FILE
 
 MEGABYTE = 2**20
@@ -62,8 +61,8 @@ def checkout_state(
 ) -> tuple[Code, bytes]:
     """Return the state of the checkout and the patch that makes it from its commit.
 
-    uv.lock is compared in its neutral form (`lock`), since uv rewrites it with the addresses of
-    whatever index is in use.
+    uv.lock (`lock` is its text) is compared by what it locks: every release of uv, and every
+    index, makes another text of it.
 
     Raises
     ------
@@ -84,12 +83,13 @@ def checkout_state(
     patch = b""
     if changed or storable:
         patch = _changes(root, base, root / index, storable)
-    if not lock_is_unknown:
-        patch += _lock_changes(root, lock)
+    if not lock_is_unknown and (lock_patch := _lock_changes(root, lock)):
+        patch += lock_patch
+        changed.append("uv.lock")
     code = Code(
         commit=None if head["branch.oid"] == "(initial)" else head["branch.oid"],
         branch=None if head["branch.head"] == "(detached)" else head["branch.head"],
-        dirty=bool(patch or changed or untracked),
+        dirty=bool(changed or untracked) or (None if lock_is_unknown else False),
         changed=tuple(sorted([*changed, *untracked])),
         not_stored=tuple(path for path in untracked if path not in storable),
     )
@@ -146,24 +146,18 @@ def _changes(root: Path, base: str, index: Path, untracked: list[str]) -> bytes:
 
 
 def _lock_changes(root: Path, lock: str | None) -> bytes:
-    """Return the patch from the committed uv.lock to the neutral form of the one on disk."""
+    """Return the patch from the committed uv.lock to the one on disk, empty if they lock the same.
+
+    A lock that git ignores is no change of the checkout: what it locks, the trace has.
+    """
     try:
         committed = git(root, "show", "HEAD:uv.lock").decode()
     except GitError:
         committed = ""
-    if neutral(committed) == (lock or ""):
-        return b""
-    header = ["diff --git a/uv.lock b/uv.lock\n"]
-    if not committed:
-        header.append("new file mode 100644\n")
-    if not lock:
-        header.append("deleted file mode 100644\n")
-    lines = difflib.unified_diff(
-        committed.splitlines(keepends=True),
-        (lock or "").splitlines(keepends=True),
-        "a/uv.lock" if committed else "/dev/null",
-        "b/uv.lock" if lock else "/dev/null",
-    )
-    no_newline = "\n\\ No newline at end of file\n"
-    whole = (line if line.endswith("\n") else line + no_newline for line in lines)
-    return "".join([*header, *whole]).encode()
+    if lock and not committed:
+        try:
+            git(root, "check-ignore", "--quiet", "uv.lock")
+            return b""
+        except GitError:
+            pass  # not ignored
+    return locked.patch(committed, lock or "").encode()

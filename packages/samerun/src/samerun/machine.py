@@ -8,12 +8,11 @@ import platform
 import re
 import subprocess
 import sys
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from samerun.lock import neutral
+from samerun import locked
 
 # The only environment variables that are recorded: others may hold secrets.
 VARIABLES = [
@@ -32,7 +31,10 @@ VARIABLES = [
 
 @dataclass(frozen=True)
 class Environment:
-    """`lock` and `installed` are SHA-256 sums; `differs` names packages that are not as locked."""
+    """`lock` is a SHA-256 sum of what uv.lock locks, `installed` one of what is installed.
+
+    `differs` names the packages that are not as locked.
+    """
 
     python: str
     lock: str | None = None
@@ -53,10 +55,20 @@ class Machine:
     driver: str | None = None
 
 
-def neutral_lock(root: Path) -> str | None:
-    """Return the neutral form of the checkout's uv.lock; None if there is none."""
+def read_lock(root: Path) -> str | None:
+    """Return the text of the project's uv.lock; None if there is none.
+
+    Raises
+    ------
+    OSError, ValueError
+        It cannot be read, or is no uv.lock.
+    """
     path = root / "uv.lock"
-    return neutral(path.read_text(encoding="utf-8")) if path.exists() else None
+    if not path.exists():
+        return None
+    text = path.read_text(encoding="utf-8")
+    locked.versions(text)
+    return text
 
 
 NAME_AND_VERSION = re.compile(r"^(Name|Version): (\S+)", re.M)
@@ -84,7 +96,7 @@ def environment(lock: str | None, packages: Mapping[str, str]) -> Environment:
     listing = "".join(f"{name}=={version}\n" for name, version in packages.items())
     return Environment(
         python=f"{platform.python_implementation()} {platform.python_version()}",
-        lock=sha256(lock) if lock else None,
+        lock=locked.fingerprint(lock) if lock else None,
         installed=sha256(listing) if packages else None,
         differs=differences_from_lock(lock, packages) if lock else {},
     )
@@ -95,17 +107,12 @@ def differences_from_lock(lock: str, packages: Mapping[str, str]) -> dict[str, s
 
     A locked package that is not installed is no difference: its marker or group may exclude it.
     """
-    locked: dict[str, set[str]] = {}
-    # The lists of files are nine tenths of the lock, and tomllib is slow.
-    files = re.compile(r"^(?:wheels = \[\n(?: .*\n)*\]|sdist = .*)\n", re.M)
-    for package in tomllib.loads(files.sub("", lock)).get("package", []):
-        name = package["name"]
-        # The version is missing where the project computes it when it is built.
-        locked.setdefault(name, set()).add(package.get("version", packages.get(name)))
+    versions = locked.versions(lock)
     return {
-        name: f"{version}, locked {' or '.join(sorted(locked.get(name, ['nothing'])))}"
+        name: f"{version}, locked {' or '.join(sorted(map(str, versions.get(name, ['nothing']))))}"
         for name, version in packages.items()
-        if version not in locked.get(name, ())
+        # None is the version of a project that computes it when it is built.
+        if not {version, None} & versions.get(name, set())
     }
 
 

@@ -25,7 +25,7 @@ from samerun.machine import (
     environment,
     installed_packages,
     machine,
-    neutral_lock,
+    read_lock,
 )
 from samerun.masking import masked, masked_arguments, masked_text
 
@@ -95,7 +95,7 @@ def collect(
         config = attempt("configuration as written", lambda: resolved(cfg, resolve=False), {})
     if overrides is None:
         overrides = attempt("overrides", hydra_overrides, ())
-    lock = attempt("lock", lambda: neutral_lock(root), None)
+    lock = attempt("lock", lambda: read_lock(root), None)
     packages = attempt("packages", installed_packages, {})
     code, patch = attempt("code", lambda: checkout_state(root, lock, "lock" in problems), NO_CODE)
     if len(patch) > LARGEST_PATCH:
