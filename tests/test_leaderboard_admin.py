@@ -302,6 +302,12 @@ def test_no_cell_of_an_export_is_a_formula(played: Database, blobs: Blobs, tmp_p
         assert [cell for row in rows for cell in row if cell.startswith("'")]
 
 
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r", " =", "\n+"])
+def test_no_sign_that_begins_a_formula_begins_a_cell(sign: str):
+    assert export._cell(f"{sign}1+1") == f"'{sign}1+1"
+    assert export._cell("1+1") == "1+1" and export._cell(-0.5) == -0.5
+
+
 def test_nothing_is_written_over(played: Database, blobs: Blobs, tmp_path: Path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").touch()

@@ -1,5 +1,6 @@
 """The leaderboard's database and HTTP: what participants and viewers meet."""
 
+import asyncio
 import gzip
 import hashlib
 import json
@@ -662,6 +663,45 @@ def test_a_file_lies_under_its_hash_and_nothing_else_is_left(tmp_path: Path):
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [sha256]
 
 
+@pytest.mark.parametrize("another_disk", [False, True])
+def test_a_file_is_on_disk_before_it_bears_its_name(
+    another_disk: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    flushed, fsync, replace = [], os.fsync, os.replace
+
+    def named(source, place):
+        if another_disk and Path(source).name == "new":
+            raise OSError("another disk")
+        assert Path(source).stat().st_ino in flushed
+        flushed.clear()
+        replace(source, place)
+
+    def flush(handle):
+        flushed.append(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "replace", named)
+    monkeypatch.setattr(os, "fsync", flush)
+    (tmp_path / "new").write_bytes(b"model")
+    sha256 = hashlib.sha256(b"model").hexdigest()
+    Blobs(str(tmp_path / "models")).put(sha256, tmp_path / "new")
+    folder = tmp_path / "models" / sha256[:2]
+    assert flushed == ([] if os.name == "nt" else [folder.stat().st_ino])
+
+
+def test_uploads_that_were_cut_off_are_removed_at_the_next_start(tmp_path: Path):
+    settings = Settings.of(tmp_path / "leaderboard")
+    incoming = settings.folder / "incoming"
+    incoming.mkdir(parents=True)
+    for name, age in {"old": worker.STALE_UPLOAD_S + 60, "fresh": 60}.items():
+        (incoming / name).write_bytes(b"half a mod")
+        os.utime(incoming / name, (time.time() - age,) * 2)
+    started = worker.Worker(settings)
+    started.prepare()
+    started.close()
+    assert [path.name for path in incoming.iterdir()] == ["fresh"]
+
+
 @pytest.mark.parametrize("sha256", ["../../etc/passwd", "A" * 64, "a" * 63, ""])
 def test_what_is_no_hash_is_no_file(tmp_path: Path, sha256: str):
     with pytest.raises(WorkshopError, match="not a SHA-256"):
@@ -765,7 +805,31 @@ def test_whoever_asks_too_often_is_not_kept_out_for_longer(monkeypatch):
     assert limit.wait("Ada") == 0
 
 
+def test_whoever_was_away_for_long_has_no_more_than_a_burst(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(limits.time, "monotonic", lambda: now[0])
+    limit = limits.Limit(per_second=1, burst=2)
+    limit.wait("Ada")
+    now[0] += 10_000
+    assert [limit.wait("Ada") for _ in range(3)] == [0, 0, 1]
+
+
 # Live runs over HTTP
+
+
+def test_points_that_are_on_disk_no_longer_count_as_waiting(db: Database, monkeypatch):
+    monkeypatch.setattr(commits, "MOST_WAITING", 4)
+    ada = joined(db, "Ada")
+
+    async def append() -> list[int]:
+        writer = commits.LiveWriter(db)
+        writing = asyncio.create_task(writer.run())
+        try:
+            return [await writer.append(ada.id, batch(position, 3)) for position in (0, 3, 6)]
+        finally:
+            writing.cancel()
+
+    assert asyncio.run(append()) == [3, 6, 9]
 
 
 def test_live_points_appear_on_the_board(room: Room):

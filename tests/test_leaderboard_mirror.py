@@ -359,6 +359,15 @@ def test_a_new_score_replaces_the_old_one(board: Board) -> None:
     assert [value for *_, value in board.history("score", "submissions")] == [0.7]
 
 
+def test_a_score_that_comes_while_its_submission_is_copied_reaches_mlflow(board: Board) -> None:
+    id = board.submit()
+    (copied,) = board.db.unmirrored(0, sent_limit=1).submissions
+    board.score()
+    assert not board.db.mark_submission_mirrored(id, copied.submission.revision, "1", "a run")
+    board.copy()
+    assert board.run("submissions").data.metrics["score"] == 0.81
+
+
 def test_a_refused_submission_says_why(board: Board) -> None:
     board.submit()
     job = board.db.claim("scorer", 60_000)

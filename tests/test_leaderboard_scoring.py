@@ -340,6 +340,18 @@ def external_constant() -> bytes:
     return adding(constant)
 
 
+def nested_attribute(change) -> bytes:
+    """A model with a node whose attribute holds more than numbers, whatever its type says."""
+    node = helper.make_node("Constant", [], ["more"], value_float=1.0)
+    change(node.attribute[0])
+    return adding(node)
+
+
+def moved_out_tensor(attribute) -> None:
+    attribute.tensors.add().CopyFrom(tensor("more", [1.0], np.float32))
+    move_out(attribute.tensors[0], "../../leaderboard.db")
+
+
 def path_beside_weights() -> bytes:
     found = model()
     found.graph.initializer[1].external_data.add(key="location", value="/etc/passwd")
@@ -367,6 +379,24 @@ ZIP = b"PK\x03\x04" + bytes(1000)
 REFUSED = {
     "not ONNX": (lambda: b"print('hello')", "no ONNX model"),
     "empty": (lambda: b"", "no ONNX model"),
+    "weights elsewhere, in a list of an attribute": (
+        lambda: nested_attribute(moved_out_tensor), "in another file"
+    ),
+    "a graph in an attribute": (
+        lambda: nested_attribute(lambda a: a.g.node.add(op_type="Relu")), "holds another graph"
+    ),
+    "a graph in a list of an attribute": (
+        lambda: nested_attribute(lambda a: a.graphs.add()), "holds another graph"
+    ),
+    "a sparse tensor in an attribute": (
+        lambda: nested_attribute(lambda a: a.sparse_tensor.dims.append(9)), "sparse tensors"
+    ),
+    "sparse tensors in a list of an attribute": (
+        lambda: nested_attribute(lambda a: a.sparse_tensors.add()), "sparse tensors"
+    ),
+    "an attribute of a function": (
+        lambda: nested_attribute(lambda a: setattr(a, "ref_attr_name", "x")), "takes an attribute"
+    ),
     "a pickle": (lambda: b"\x80\x04\x95" + bytes(100), "a pickle file"),
     "a zip bomb": (lambda: ZIP, "a zip archive"),
     "truncated": (lambda: model().SerializeToString()[:-5000], "cut off"),

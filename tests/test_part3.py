@@ -324,6 +324,22 @@ def test_failed_trials_between_good_ones_do_not_end_a_search():
     assert sum(trial.state.name == "COMPLETE" for trial in study.trials) == 4
 
 
+def test_failures_from_before_the_mend_do_not_end_a_search():
+    study = optuna.create_study(direction="maximize")
+    mended = False
+
+    def objective(trial):
+        if not mended or trial.number == 2:
+            raise ValueError("no")
+        return 1.0
+
+    with pytest.raises(WorkshopError, match="The last 2 trials all failed"):
+        search(study, objective, trials=3, failures=2)
+    mended = True
+    search(study, objective, trials=3, failures=2)
+    assert [t.state.name for t in study.trials] == ["FAIL"] * 3 + ["COMPLETE"] * 3
+
+
 def test_an_interrupted_trial_comes_first_when_the_search_goes_on():
     study, drawn = optuna.create_study(direction="maximize"), []
 

@@ -268,8 +268,10 @@ def _write_csv(
 
 def _cell(value: object) -> object:
     """Return a value that no spreadsheet takes for a formula."""
-    if isinstance(value, str) and value.lstrip().startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"
+    if isinstance(value, str):
+        begins_one = value.lstrip().startswith(("=", "+", "-", "@"))
+        if begins_one or value.startswith(("\t", "\r")):
+            return f"'{value}"
     return value
 
 
