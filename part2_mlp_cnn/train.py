@@ -7,7 +7,6 @@ uv run part2_mlp_cnn/train.py training.resume=RUN_ID
 
 import logging
 import math
-import signal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -132,5 +131,4 @@ def main(cfg: DictConfig | None = None) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Slurm's way to press Ctrl+C
     main()

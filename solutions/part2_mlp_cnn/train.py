@@ -7,7 +7,6 @@ uv run part2_mlp_cnn/train.py training.resume=RUN_ID
 
 import logging
 import math
-import signal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -134,5 +133,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Slurm's way to press Ctrl+C
     main()

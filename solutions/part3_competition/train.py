@@ -7,7 +7,6 @@ uv run part3_competition/train.py +recipe=strong tracking=shared
 
 import logging
 import math
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -132,5 +131,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Slurm's way to press Ctrl+C
     main()

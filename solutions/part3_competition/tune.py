@@ -6,7 +6,6 @@ uv run part3_competition/tune.py -m worker=0,1 hydra/launcher=laptop
 """
 
 import logging
-import signal
 from collections.abc import Mapping, Sequence
 
 import hydra
@@ -119,5 +118,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Slurm's way to press Ctrl+C
     main()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from samerun.ending import cancelled_by_signals
 from samerun.errors import RecordError, innermost
 
 FULL = "HYDRA_FULL_ERROR"  # Hydra's own variable: 1 shows every traceback
@@ -17,7 +18,7 @@ Main = TypeVar("Main", bound=Callable[..., object])
 def plain_errors(
     main: Main | None = None, *, more: Callable[[Exception], str | None] | None = None
 ) -> Main | Callable[[Main], Main]:
-    """Let the `main` of a script end bad input and Ctrl+C without a traceback.
+    """Let the `main` of a script end bad input, Ctrl+C and SIGTERM without a traceback.
 
     Goes between `@hydra.main`, if there is one, and the function. A RecordError, an error of Hydra
     or of its configuration, and a parameter that scikit-learn refuses become one message; anything
@@ -35,7 +36,8 @@ def plain_errors(
     @functools.wraps(main)
     def wrapper(*args, **kwargs):
         try:
-            return main(*args, **kwargs)
+            with cancelled_by_signals():
+                return main(*args, **kwargs)
         except Exception as error:
             message = (more and more(error)) or message_of(error)
             if message is None or os.environ.get(FULL) == "1":

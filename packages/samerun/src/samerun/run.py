@@ -1,13 +1,15 @@
 """How a run starts, goes on and ends, with its trace recorded: `start_run`, `continue_run`."""
 
 import contextlib
+import functools
 import importlib
 import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from samerun.data import Dataset
+from samerun.ending import cancelled_by_signals, held
 from samerun.errors import RecordError
 from samerun.root import project_root
 from samerun.store import experiment_id, use_store
@@ -33,8 +35,9 @@ def start_run(
 ) -> "Iterator[ActiveRun]":
     """Start an MLflow run and record its trace.
 
-    The run ends as FINISHED, as FAILED after an exception, as KILLED after Ctrl+C; exceptions go
-    on. A trace that cannot be recorded is a warning and never costs the run.
+    The run ends as FINISHED, as FAILED after an exception, as KILLED after Ctrl+C or a signal such
+    as SIGTERM; exceptions go on. One whose process is lost is ended by whoever next uses the store
+    on the same machine. A trace that cannot be recorded is a warning and never costs the run.
 
     Parameters
     ----------
@@ -67,13 +70,14 @@ def start_run(
             'to the configuration, or call start_run(..., experiment="my-experiment").'
         )
     _import_skops()
-    started = mlflow.start_run(
+    start = functools.partial(
+        mlflow.start_run,
         experiment_id=experiment_id(str(name)),
         run_name=run_name,
         nested=parent is not None,
         parent_run_id=parent,
     )
-    with _traced(started, cfg, dataset, overrides, FOLDER) as run:
+    with _traced(start, cfg, dataset, overrides, FOLDER) as run:
         yield run
 
 
@@ -105,14 +109,14 @@ def continue_run(
 
     listed = MlflowClient().list_artifacts(run.info.run_id, FOLDER)
     number = 1 + sum(file.path.startswith(f"{FOLDER}/continued-") for file in listed)
-    again = mlflow.start_run(run_id=run.info.run_id)
+    again = functools.partial(mlflow.start_run, run_id=run.info.run_id)
     with _traced(again, cfg, dataset, None, f"{FOLDER}/continued-{number}") as active:
         yield active
 
 
 @contextlib.contextmanager
 def _traced(
-    active: "ActiveRun",
+    start: "Callable[[], ActiveRun]",
     cfg: "DictConfig | Mapping[str, object]",
     dataset: Dataset | None,
     overrides: Sequence[str] | None,
@@ -120,13 +124,15 @@ def _traced(
 ) -> "Iterator[ActiveRun]":
     import mlflow
 
-    with active as run:
-        try:
-            _record_trace(cfg, dataset, overrides, folder)
-            yield run
-        except KeyboardInterrupt:
-            mlflow.end_run("KILLED")  # MLflow by itself would call it FAILED
-            raise
+    with cancelled_by_signals():
+        active = start()
+        with held(active.info.run_id), active as run:
+            try:
+                _record_trace(cfg, dataset, overrides, folder)
+                yield run
+            except KeyboardInterrupt:
+                mlflow.end_run("KILLED")  # MLflow by itself would call it FAILED
+                raise
     log.info("Recorded: uv run samerun trace %s", run.info.run_id[:8])
 
 

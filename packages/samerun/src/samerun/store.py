@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from samerun.ending import end_lost_runs
 from samerun.errors import RecordError
 from samerun.root import project_root
 
@@ -30,7 +31,8 @@ def tracking_uri() -> str:
 def use_store(*, create: bool = True) -> str:
     """Point MLflow at the run store, creating a local one at first use, and return its address.
 
-    Safe when several processes do it at once.
+    Runs of this machine that have lost their process are ended. Safe when several processes do it
+    at once.
 
     Raises
     ------
@@ -51,6 +53,7 @@ def use_store(*, create: bool = True) -> str:
     # At every logged model they say that this is a uv project and that its environment has no pip.
     for noisy in ("mlflow.utils.environment", "mlflow.utils.uv_utils"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    end_lost_runs()
     return uri
 
 
