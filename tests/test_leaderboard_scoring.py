@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import socket
@@ -513,6 +514,91 @@ def test_a_model_that_misbehaves_is_refused_in_plain_words(attack, some):
     with pytest.raises(Refused) as error:
         sandbox.run_model(make(), some)
     assert reason in str(error.value)
+
+
+def of_its_batch(*scaled: onnx.NodeProto, tensors=()) -> bytes:
+    """A model whose answer for an image is decided by the brightest pixels of its batch."""
+    nodes = [
+        helper.make_node("ReduceMean", ["linear"], ["of all"], axes=[0], keepdims=1),
+        helper.make_node("Sub", ["linear", "of all"], ["leaning"]),
+        *scaled,
+    ]
+    return model(nodes, tensors, last="linear").SerializeToString()
+
+
+# What a model can do to its scores so that the others of the batch make a small difference.
+HIDDEN_LEANING = {
+    "as it is": ([helper.make_node("Identity", ["leaning"], ["scores"])], {}),
+    "one score far below the others": (
+        [helper.make_node("Sub", ["leaning", "far"], ["scores"])], {"far": [1e9] + [0.0] * 9}),
+    "tiny beside a large one": (
+        [helper.make_node("Div", ["leaning", "large"], ["small"]),
+         helper.make_node("Sub", ["small", "far"], ["scores"])],
+        {"large": [1e6], "far": [1e6] + [0.0] * 9}),
+    "scaled up": ([helper.make_node("Mul", ["leaning", "large"], ["scores"])], {"large": [1e30]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", HIDDEN_LEANING)
+def test_answers_that_depend_on_the_batch_are_refused_however_scores_are_scaled(how, some):
+    nodes, filled = HIDDEN_LEANING[how]
+    tensors = [tensor(name, values, np.float32) for name, values in filled.items()]
+    with pytest.raises(Refused, match="when other images are in its batch"):
+        sandbox.run_model(of_its_batch(*nodes, tensors=tensors), some)
+
+
+def test_doubles_near_the_largest_hide_no_leaning_on_the_batch(some):
+    nodes = [
+        helper.make_node("Cast", ["leaning"], ["doubles"], to=TensorProto.DOUBLE),
+        helper.make_node("Sub", ["doubles", "far"], ["scores"]),
+    ]
+    far = tensor("far", [1.7e308] + [0.0] * 9, np.float64)
+    proto = onnx.load_from_string(of_its_batch(*nodes, tensors=[far]))
+    proto.graph.output[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+    with pytest.raises(Refused, match="when other images are in its batch"):
+        sandbox.run_model(proto.SerializeToString(), some)
+
+
+def test_a_leaning_of_few_answers_is_noticed_among_many_images():
+    """One answer in a hundred turns when the batch is another one."""
+    images = np.random.default_rng(3).integers(0, 256, (3000, 28, 28)).astype(np.uint8)
+    weights = np.random.default_rng(0).normal(size=(784, 10))
+    scores = np.sort(images.reshape(-1, 784) @ weights, axis=1)
+    scale = np.quantile(scores[:, -1] - scores[:, -2], 0.02)
+    nodes = [
+        helper.make_node("ReduceMean", ["linear"], ["of all"], axes=[0], keepdims=1),
+        helper.make_node("Sin", ["of all"], ["waves"]),
+        helper.make_node("Mul", ["waves", "scale"], ["more"]),
+        helper.make_node("Add", ["linear", "more"], ["scores"]),
+    ]
+    leaning = model(nodes, [tensor("scale", [scale], np.float32)], last="linear")
+    with pytest.raises(Refused, match="when other images are in its batch"):
+        sandbox.run_model(leaning.SerializeToString(), images)
+
+
+def test_a_model_cannot_tell_by_its_failure_what_a_hidden_image_holds(some):
+    """It looks up a row that exists or not, as a pixel of the image says."""
+    nodes = [
+        helper.make_node("ReduceSum", ["numbers", "pixels"], ["light"], keepdims=0),
+        helper.make_node("ReduceMax", ["light"], ["most"], keepdims=0),
+        helper.make_node("Cast", ["most"], ["whole"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "whole"], ["more"]),
+    ]
+    bright = np.full((130, 28, 28), 255, np.uint8)
+    bright[:60] = some[:60] // 4
+    tensors = [tensor("pixels", [1, 2]), tensor("table", np.zeros(150_000), np.float32)]
+    with pytest.raises(Refused) as error:
+        sandbox.run_model(adding(*nodes, tensors=tensors), bright)
+    assert "on some of the images" in str(error.value)
+    assert not re.search(r"\d", str(error.value).replace("28 x 28", ""))
+
+
+def test_what_onnxruntime_says_is_told_without_its_preamble(some):
+    with pytest.raises(Refused) as error:
+        sandbox.run_model(FOUND_OUT["overflow"][0](), some)
+    assert str(error.value).startswith(
+        "onnxruntime cannot run this model: ConstantOfShape: Integer overflow"
+    )
 
 
 def test_memory_that_is_really_used_is_limited_everywhere(some):
