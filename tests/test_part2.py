@@ -300,7 +300,7 @@ def a_run_without_weights():
     ("make", "message"),
     [
         (lambda: "0123456789abcdef", "There is no run '0123456789abcdef'"),
-        (lambda: "latest", "Train"),
+        (lambda: "latest", "There is no experiment 'part2-mlp-cnn'"),
         (a_failed_run, "its status is FAILED, expected FINISHED"),
         (a_deleted_run, "was deleted"),
         (a_foreign_run, "belongs to the experiment 'somebody-else', expected 'part2-mlp-cnn'"),

@@ -7,6 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from samerun.cli import add_store_option, show_trace
 from samerun.errors import RecordError
 from workshop.errors import WorkshopError
 from workshop.leaderboard import admin
@@ -44,7 +45,8 @@ def _parser() -> argparse.ArgumentParser:
 
     add = commands.add_parser("trace", help="what a run recorded so that it can be repeated")
     add.add_argument("run_id", metavar="RUN_ID", help="the run's id, or the beginning of it")
-    add.set_defaults(command=_trace)
+    add_store_option(add)
+    add.set_defaults(command=show_trace)
 
     add = commands.add_parser("data", help="fetch Fashion-MNIST before it is needed, and verify it")
     add.set_defaults(command=_data)
@@ -118,13 +120,6 @@ def _hint(options: argparse.Namespace) -> int:
     if options.todo not in holes:
         raise WorkshopError(f"There is no TODO {options.todo!r}. There are: {', '.join(holes)}")
     report.hint(holes[options.todo], options.step)
-    return 0
-
-
-def _trace(options: argparse.Namespace) -> int:
-    from samerun import view
-
-    view.show(options.run_id)
     return 0
 
 

@@ -23,13 +23,27 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add = commands.add_parser("trace", help="what a run recorded so that it can be repeated")
     add.add_argument("run_id", metavar="RUN_ID", help="the run's id, or the beginning of it")
-    add.set_defaults(command=_trace)
+    add_store_option(add)
+    add.set_defaults(command=show_trace)
     return parser
 
 
-def _trace(options: argparse.Namespace) -> int:
-    from samerun import view
+def add_store_option(parser: argparse.ArgumentParser) -> None:
+    """Let a command that reads runs read those of another store: `--store`, see `name_store`."""
+    parser.add_argument(
+        "--store",
+        metavar="PATH|URI",
+        help="of another store, such as a copy: mlflow.db, the folder that holds it, or an address",
+    )
 
+
+def show_trace(options: argparse.Namespace) -> int:
+    """Print the trace of a run."""
+    from samerun import view
+    from samerun.store import name_store
+
+    if options.store:
+        name_store(options.store)
     view.show(options.run_id)
     return 0
 

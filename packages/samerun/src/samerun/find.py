@@ -5,10 +5,15 @@ import logging
 import math
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from samerun.errors import RecordError
-from samerun.store import tracking_uri, use_store
+from samerun.moved import ARTIFACTS
+from samerun.quoting import command_line
+from samerun.store import local_store, tracking_uri, use_store
 
 if TYPE_CHECKING:  # mlflow takes seconds to import
     from mlflow import MlflowClient
@@ -42,7 +47,7 @@ def find_run(run_id: str) -> "Run":
         latest = client.search_runs(every, max_results=5, order_by=["attributes.start_time DESC"])
         raise RecordError(
             f"There is no run {run_id!r} in {tracking_uri()}. {_listed('The latest', latest)}\n"
-            f"All of them: uv run mlflow ui --port 5050 --backend-store-uri {tracking_uri()}"
+            f"All of them: {see_all()}"
         )
     if len(found) > 1:
         raise RecordError(
@@ -55,6 +60,13 @@ def find_run(run_id: str) -> "Run":
             f"uv run mlflow runs restore --run-id {run.info.run_id}"
         )
     return run
+
+
+def see_all() -> str:
+    """Return the command that shows all runs of the store."""
+    return command_line(
+        ["uv", "run", "mlflow", "ui", "--port", "5050", "--backend-store-uri", tracking_uri()]
+    )
 
 
 def _listed(which: str, runs: "Sequence[Run]") -> str:
@@ -100,7 +112,7 @@ def _latest_or_best(which: str, experiment: str, metric: str) -> "Run":
         names = ", ".join(sorted(e.name for e in client.search_experiments())) or "none"
         raise RecordError(
             f"There is no experiment {experiment!r} in {tracking_uri()}. There are: {names}. "
-            "Train a run first, or choose one of them: experiment=NAME"
+            "Start a run first, or let `experiment` name one of them."
         )
     finished = "attributes.status = 'FINISHED'"
     runs = client.search_runs([found.experiment_id], finished, max_results=1, order_by=[LATEST])
@@ -122,7 +134,7 @@ def _latest_or_best(which: str, experiment: str, metric: str) -> "Run":
         with_metric = f" with a metric {metric}" if which == "best" else ""
         raise RecordError(
             f"No run of the experiment {experiment!r} has finished{with_metric} yet. "
-            "Train one, or name a run: run_id=..."
+            "Let one come to its end, or name a run by its id."
         )
     return runs[0]
 
@@ -148,7 +160,7 @@ def _check_finished(run: "Run") -> None:
     }.get(status, "did not come to its end")
     raise RecordError(
         f"The run {run_id} ({run.info.run_name}) {what}: its status is {status}, expected "
-        f"FINISHED. To continue an interrupted one: training.resume={run_id}"
+        "FINISHED. Continue it to its end, where the script can, or choose another run."
     )
 
 
@@ -160,7 +172,7 @@ def check_experiment(run: "Run", experiment: str) -> None:
     if its != experiment:
         raise RecordError(
             f"The run {run.info.run_id} ({run.info.run_name}) belongs to the experiment {its!r}, "
-            f"expected {experiment!r}. If that is meant: experiment={its}"
+            f"expected {experiment!r}. If that run is meant, let `experiment` be {its}."
         )
 
 
@@ -171,10 +183,23 @@ def check_artifact(run: "Run", path: str) -> None:
     folder, _, _ = path.rpartition("/")
     listed = [a.path for a in MlflowClient().list_artifacts(run.info.run_id, folder or None)]
     if path not in listed:
+        check_artifacts_are_there(run)
         raise RecordError(
             f"The run {run.info.run_id} ({run.info.run_name}) has no artifact {path}. "
             f"Found: {', '.join(listed) or 'none'}"
         )
+
+
+def check_artifacts_are_there(run: "Run") -> None:
+    """Refuse a run of a local store that has lost all of its artifacts with a RecordError."""
+    store, where = local_store(tracking_uri()), urlsplit(run.info.artifact_uri)
+    if store is None or where.scheme != "file" or Path(url2pathname(where.path)).is_dir():
+        return
+    raise RecordError(
+        f"The artifacts of the run {run.info.run_id} ({run.info.run_name}) are not where the store "
+        f"says: {url2pathname(where.path)}\nIf {store} was copied, copy the folder {ARTIFACTS} "
+        "from beside the original to beside it; if they were moved or removed, bring them back."
+    )
 
 
 def find_interrupted(run_id: str, experiment: str, needs: Sequence[str] = ()) -> "Run":
@@ -190,11 +215,11 @@ def find_interrupted(run_id: str, experiment: str, needs: Sequence[str] = ()) ->
     if run.info.status == "FINISHED":
         raise RecordError(
             f"The run {run.info.run_id} ({run.info.run_name}) has finished: there is nothing to "
-            "resume. To train longer, start a new run with more epochs."
+            "continue. For a longer one, start a new run."
         )
     if run.info.status == "RUNNING":
         log.warning(
-            "The run %s is marked as running. If another process still trains it, stop that first.",
+            "The run %s is marked as running. If another process still works on it, stop that.",
             run.info.run_id,
         )
     for path in needs:

@@ -14,6 +14,7 @@ from samerun.errors import RecordError
 from samerun.root import project_root
 from samerun.store import experiment_id, use_store
 from samerun.trace import FOLDER, collect, record
+from samerun.variables import check_variables, ignored_ones_unset
 
 if TYPE_CHECKING:  # mlflow takes seconds to import, and --help must not wait for it
     from mlflow import ActiveRun
@@ -53,16 +54,20 @@ def start_run(
     Raises
     ------
     RecordError
-        There is no store to record to, no experiment is named, or it was deleted.
+        There is no store to record to, no experiment is named, or it was deleted; another run is
+        active, or a variable of the shell would lead this one elsewhere.
     """
     if not isinstance(cfg, Mapping):  # a DictConfig is one
         raise RecordError(
             f"The configuration is of the type {type(cfg).__name__}. Expected a dictionary, such "
             "as vars(options) of argparse's options, or a configuration of Hydra's."
         )
+    check_variables()
     use_store()
     import mlflow
 
+    if parent is None:
+        _check_none_is_active()
     name = experiment or cfg.get("experiment")
     if not name:
         raise RecordError(
@@ -79,6 +84,17 @@ def start_run(
     )
     with _traced(start, cfg, dataset, overrides, FOLDER) as run:
         yield run
+
+
+def _check_none_is_active() -> None:
+    import mlflow
+
+    if active := mlflow.active_run():
+        raise RecordError(
+            f"The run {active.info.run_id} ({active.info.run_name}) is active already: something "
+            "called mlflow.start_run() or another logging call of MLflow's before this run began. "
+            "Remove that call, or end its run with mlflow.end_run(); start_run starts a run itself."
+        )
 
 
 def _import_skops() -> None:
@@ -104,9 +120,11 @@ def continue_run(
     Code and machine may be others than at its start, so the continuation leaves a trace of its own
     below trace/continued-1, -2 ...
     """
+    check_variables()
     import mlflow
     from mlflow import MlflowClient
 
+    _check_none_is_active()
     listed = MlflowClient().list_artifacts(run.info.run_id, FOLDER)
     number = 1 + sum(file.path.startswith(f"{FOLDER}/continued-") for file in listed)
     again = functools.partial(mlflow.start_run, run_id=run.info.run_id)
@@ -125,7 +143,8 @@ def _traced(
     import mlflow
 
     with cancelled_by_signals():
-        active = start()
+        with ignored_ones_unset():
+            active = start()
         with held(active.info.run_id), active as run:
             try:
                 _record_trace(cfg, dataset, overrides, folder)

@@ -7,54 +7,99 @@ import gc
 import logging
 import os
 import re
+import sqlite3
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from samerun.ending import end_lost_runs
 from samerun.errors import RecordError
+from samerun.moved import ARTIFACTS, bring_up_to_date
+from samerun.probe import check_address, check_answer, check_database
 from samerun.root import project_root
 
-ARTIFACTS = "mlartifacts"  # beside the local store
 WAIT_FOR_CREATION = 120  # seconds; it takes 3 on an idle machine
 
 
 def tracking_uri() -> str:
     """Return `$MLFLOW_TRACKING_URI`, or the address of the project's own store, mlflow.db."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or own_uri()
+
+
+def own_uri() -> str:
+    """Return the address of the project's own store."""
     # as_posix: SQLAlchemy takes sqlite:///C:/folder, and takes spaces and accents as they are.
-    return (
-        os.environ.get("MLFLOW_TRACKING_URI")
-        or f"sqlite:///{(project_root() / 'mlflow.db').as_posix()}"
-    )
+    return f"sqlite:///{(project_root() / 'mlflow.db').as_posix()}"
 
 
 def use_store(*, create: bool = True) -> str:
     """Point MLflow at the run store, creating a local one at first use, and return its address.
 
     Runs of this machine that have lost their process are ended. Safe when several processes do it
-    at once.
+    at once. A store that was moved or copied since it was last used gets its artifacts' addresses
+    corrected, see `samerun.moved`.
 
     Raises
     ------
     RecordError
-        The store cannot be created, or `create` is false and there is none.
+        The store cannot be created, or `create` is false and there is none; it does not answer,
+        or it cannot be used for another reason, see `samerun.probe`.
     """
+    uri = tracking_uri()
+    check_address(uri)
     _turn_telemetry_off()
     import mlflow
 
     _exit_at_once()
-    uri = tracking_uri()
     store = local_store(uri)
     if store and not _is_created(store):
         if not create:
             raise RecordError(f"There is no run store at {store} yet. Start a run first.")
         create_store(store)
+    if store:
+        check_database(store, write=create)
+        _bring_up_to_date(store)
+        uri = f"sqlite:///{store.as_posix()}"  # whole, for a script may change its folder
+    else:
+        check_answer(uri)
     mlflow.set_tracking_uri(uri)
     # At every logged model they say that this is a uv project and that its environment has no pip.
     for noisy in ("mlflow.utils.environment", "mlflow.utils.uv_utils"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     end_lost_runs()
     return uri
+
+
+def _bring_up_to_date(store: Path) -> None:
+    try:
+        if bring_up_to_date(store):
+            from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
+
+            _artifact_repos_cache.clear()  # of runs that this process wrote to before
+    except (OSError, sqlite3.Error) as error:
+        raise RecordError(
+            f"The run store was moved or copied to {store}, and the addresses of its artifacts "
+            f"cannot be corrected there: {error}. Copy its whole folder, {ARTIFACTS} included, to "
+            "a place where you may write, and name that one: --store FOLDER or "
+            "MLFLOW_TRACKING_URI=sqlite:///FOLDER/mlflow.db"
+        ) from error
+
+
+def name_store(where: str) -> None:
+    """Take the store at a path, of its file or of the folder that holds it, or at an address.
+
+    Raises
+    ------
+    RecordError
+        There is nothing at that path.
+    """
+    if not re.match(r"[A-Za-z][\w+.-]+:", where):
+        path = Path(where).absolute()
+        path = path / "mlflow.db" if path.is_dir() else path
+        if not path.is_file():
+            raise RecordError(f"There is no run store at {path}. Expected a file mlflow.db.")
+        where = f"sqlite:///{path.as_posix()}"
+    os.environ["MLFLOW_TRACKING_URI"] = where
 
 
 def _turn_telemetry_off() -> None:
@@ -158,7 +203,7 @@ def experiment_id(name: str) -> str:
                 raise
     if experiment.lifecycle_stage == "deleted":
         raise RecordError(
-            f"The experiment {name!r} was deleted. Use another name (experiment=...), or bring it "
+            f"The experiment {name!r} was deleted. Give `experiment` another name, or bring it "
             f"back: uv run mlflow experiments restore -x {experiment.experiment_id}"
         )
     return experiment.experiment_id

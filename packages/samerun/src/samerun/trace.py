@@ -10,7 +10,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -28,6 +28,8 @@ from samerun.machine import (
     read_lock,
 )
 from samerun.masking import masked, masked_arguments, masked_text
+from samerun.store import own_uri
+from samerun.variables import set_variables
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -60,6 +62,7 @@ class Trace:
     environment: Environment | None
     machine: Machine | None
     problems: dict[str, str]
+    variables: dict[str, str] = field(default_factory=dict)  # see `samerun.variables`
     schema: int = SCHEMA
     patch: bytes = b""
     packages: tuple[str, ...] = ()
@@ -115,6 +118,7 @@ def collect(
         environment=attempt("environment", lambda: environment(lock, packages), None),
         machine=attempt("machine", machine, None),
         problems=problems,
+        variables=attempt("variables", lambda: set_variables(own_uri()), {}),
         patch=patch,
         packages=tuple(f"{name}=={version}" for name, version in packages.items()),
     )

@@ -12,7 +12,7 @@ from urllib.request import url2pathname
 
 from samerun.config import leaves
 from samerun.errors import RecordError
-from samerun.find import find_run
+from samerun.find import check_artifacts_are_there, find_run
 from samerun.masking import MASK
 from samerun.store import no_progress_bars
 from samerun.trace import FOLDER, Trace, from_json
@@ -45,10 +45,12 @@ def fetch(run: "Run") -> Trace:
     run_id = run.info.run_id
     client = MlflowClient()
     if not client.list_artifacts(run_id, FOLDER):
-        raise RecordError(
-            f"The run {run_id} has no trace: it was not started with samerun.run.start_run, "
-            "or its artifacts were removed."
-        )
+        if not any(tag.startswith("trace.") for tag in run.data.tags):
+            raise RecordError(f"The run {run_id} has no trace: it was not started with start_run.")
+        check_artifacts_are_there(run)
+        problem = run.data.tags.get("trace.problems", "")
+        why = problem if problem.startswith("not recorded") else "it was removed"
+        raise RecordError(f"The trace of the run {run_id} is not there: {why}.")
     with tempfile.TemporaryDirectory() as name, no_progress_bars():
         folder = Path(client.download_artifacts(run_id, FOLDER, name))
         patch, packages = folder / "changes.patch", folder / "packages.txt"
@@ -114,6 +116,8 @@ def table(trace: Trace, run: "Run | None" = None) -> "RenderableType":
     grid.add_column(style="cyan", no_wrap=True)
     grid.add_column(overflow="fold")
     for title, rows in _sections(trace, run).items():
+        if not rows:
+            continue
         grid.add_row(Text(title, style="bold"), "")
         for name, value in rows:
             if value not in (None, ""):
@@ -168,6 +172,10 @@ def _sections(trace: Trace, run: "Run | None") -> dict[str, Rows]:
             ("threads", ", ".join(f"{k} {v}" for k, v in machine.threads.items())),
             *machine.variables.items(),
         ]
+    shown = {
+        name: value or "set (its value is not recorded)" for name, value in trace.variables.items()
+    }
+    sections["Variables of the shell"] = list(shown.items())
     if trace.problems:
         sections["Could not be recorded"] = list(trace.problems.items())
     return sections
