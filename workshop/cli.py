@@ -9,6 +9,7 @@ from pathlib import Path
 
 from samerun.cli import add_store_option, show_trace
 from samerun.errors import RecordError
+from workshop import neutral_lock
 from workshop.errors import WorkshopError
 from workshop.leaderboard import admin
 
@@ -18,6 +19,7 @@ KEPT = "outputs/replaced"  # where files go before a command writes over them
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status: 0 all well, 1 not yet, 2 wrong input."""
     options = _parser().parse_args(arguments)
+    neutral_lock.settle()
     try:
         return options.command(options)
     except RecordError as error:

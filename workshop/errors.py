@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from samerun import messages
 from samerun.errors import RecordError, innermost
+from workshop import neutral_lock
 
 TODO = re.compile(r"TODO (\d+\.\d+)")
 
@@ -17,8 +18,11 @@ class WorkshopError(RecordError):
 def plain_errors(main: Callable) -> Callable:
     """Let the `main` of a part end bad input, open TODOs and Ctrl+C without a traceback.
 
-    As `samerun.plain_errors`, which knows nothing of TODOs.
+    As `samerun.plain_errors`, which knows nothing of TODOs. Every command of a part passes here
+    as it begins, so here git is told what uv did to uv.lock.
     """
+    if main.__module__ == "__main__":
+        neutral_lock.settle()
     return messages.plain_errors(main, more=_open_todo)
 
 
