@@ -53,6 +53,7 @@ from workshop.leaderboard import (
     api,
     commits,
     events,
+    guard,
     limits,
     live_log,
     messages,
@@ -1565,6 +1566,46 @@ def test_the_loopback_names_are_answered(shared_room: Room):
     for host in ("127.0.0.1", "localhost", "[::1]", "LocalHost"):
         answer = shared_room.client.get("/health", headers={"host": f"{host}:{shared_room.port}"})
         assert answer.status_code == 200
+
+
+async def asked(host: str, came_in_at: str, port: int = 8765) -> int:
+    """Return how a guard answers a request with this Host header."""
+    statuses = []
+
+    async def page(scope, receive, send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(message) -> None:
+        statuses.append(message.get("status"))
+
+    headers = [(b"host", host.encode())]
+    scope = {"type": "http", "path": "/", "headers": headers, "server": (came_in_at, port)}
+    await guard.Guard(page, ("board.local:8765",))(scope, None, send)
+    return statuses[0]
+
+
+@pytest.mark.parametrize(
+    ("host", "came_in_at", "status"),
+    [
+        ("192.168.1.5:8765", "192.168.1.5", 200),
+        ("10.0.0.9:8765", "10.0.0.9", 200),  # the network that was joined at noon
+        ("10.0.0.9:8765", "::ffff:10.0.0.9", 200),
+        ("[fe80::1]:8765", "fe80::1%eth0", 200),
+        ("BOARD.local:8765", "192.168.1.5", 200),
+        ("192.168.1.6:8765", "192.168.1.5", 421),
+        ("192.168.1.5:80", "192.168.1.5", 421),
+        ("192.168.1.5", "192.168.1.5", 421),
+        ("192.168.1.5.evil.example:8765", "192.168.1.5", 421),
+        ("0xc0a80105:8765", "192.168.1.5", 421),
+        ("evil.example:8765", "192.168.1.5", 421),
+    ],
+)
+def test_every_address_of_the_machine_is_answered_and_no_other(host, came_in_at, status):
+    assert asyncio.run(asked(host, came_in_at)) == status
+
+
+def test_on_port_80_an_address_needs_no_port():
+    assert asyncio.run(asked("192.168.1.5", "192.168.1.5", port=80)) == 200
 
 
 def test_two_hosts_are_refused(shared_room: Room):

@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,10 +15,12 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import mlflow
 import numpy as np
+import psutil
 import pytest
 import servers
 import yaml
@@ -28,7 +31,7 @@ from mlflow.exceptions import MlflowException
 from workshop import cli
 from workshop.data import load_dataset
 from workshop.errors import WorkshopError
-from workshop.leaderboard import serve
+from workshop.leaderboard import addresses, serve
 from workshop.leaderboard.serve import Options
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -588,6 +591,45 @@ def test_there_are_no_more_scorers_than_cores(
 def test_an_address_that_no_browser_opens_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WorkshopError, match=r"--address board.example.org is no address"):
         serve._settings(Options(address="board.example.org"), tmp_path, 8765)
+
+
+ADDRESSES = {
+    "lo": ["127.0.0.1"],
+    "docker0": ["172.17.0.1"],
+    "wlan0": ["192.168.8.2"],
+    "eth0": ["10.1.2.3"],
+    "eth1": ["169.254.7.7"],
+    "eth2": ["192.168.99.1"],  # which is down
+}
+
+
+@pytest.mark.parametrize(
+    ("way_out", "expected"),
+    [
+        ("10.1.2.3", ["10.1.2.3", "192.168.8.2", "169.254.7.7", "172.17.0.1"]),
+        # A router of one's own, without the internet behind it.
+        (None, ["10.1.2.3", "192.168.8.2", "169.254.7.7", "172.17.0.1"]),
+    ],
+)
+def test_the_address_that_phones_reach_comes_first(
+    way_out: str | None, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {
+        name: [SimpleNamespace(family=socket.AF_INET, address=address) for address in addresses]
+        for name, addresses in ADDRESSES.items()
+    }
+    up = {name: SimpleNamespace(isup=name != "eth2") for name in ADDRESSES}
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: found)
+    monkeypatch.setattr(psutil, "net_if_stats", lambda: up)
+    monkeypatch.setattr(addresses, "_way_out", lambda: way_out)
+    assert addresses.reachable() == expected
+    assert addresses.reachable("10.1.2.3") == ["10.1.2.3"]
+
+
+def test_without_a_network_the_machine_itself_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: {})
+    monkeypatch.setattr(addresses, "_way_out", lambda: None)
+    assert addresses.reachable() == ["127.0.0.1"]
 
 
 def test_a_public_address_is_what_participants_are_told(tmp_path: Path) -> None:

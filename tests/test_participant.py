@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -95,6 +96,7 @@ def test_a_token_is_its_owners_alone_from_the_first_moment(board, config, monkey
     kept = json.loads((config / membership.FILE).read_text(encoding="utf-8"))
     assert kept == {
         "address": board.address, "token": TOKEN, "name": "Ada", "participant": 1,
+        "competition": board.competition,
     }  # fmt: skip
     if os.name == "posix":
         assert modes == [0o600]
@@ -197,6 +199,41 @@ def test_another_server_replaces_the_first_which_is_found_again(board, ada, conf
         third = membership.join(f"K7QM-2XPD@{board.address}", "Ada")
     assert (third.membership, third.new) == (ada, False)
     assert membership.current() == ada
+
+
+def test_a_server_that_moved_is_recognised_and_nothing_is_lost(
+    board, ada, capsys, monkeypatch, mlflow_store
+):
+    shared = live.Unsent("a" * 32, "sqlite:///some.db", board.address)
+    shared.claim()
+    shared.note()
+    shared.release()
+    with rehearsal() as moved:
+        moved.competition = board.competition
+        moved.names.append("ada")
+        assert cli.main(["join", f"K7QM-2XPD@{moved.address}", "--name", "ada"]) == 0
+        said = capsys.readouterr().out
+        assert f"already in: 'Ada' at {moved.address}" in said
+        assert f"the competition that was at {board.address}" in said
+        assert "POST /api/join" not in moved.seen
+        assert membership.current() == replace(ada, address=moved.address)
+        assert [unsent.run_id for unsent in live.waiting(moved.address)] == ["a" * 32]
+        assert not list(live.waiting(board.address))
+
+
+def test_another_competition_is_never_shown_the_token(board, ada):
+    with rehearsal() as other:
+        assert membership.join(f"K7QM-2XPD@{other.address}", "Ada").new
+        assert "GET /api/me" not in other.seen
+
+
+def test_a_token_that_the_moved_server_no_longer_knows_is_no_membership(board, ada):
+    with rehearsal() as moved:
+        moved.competition = board.competition
+        moved.trick = lambda handler: (
+            handler.path == "/api/me" and (handler.answer(401, {"error": "Who?"}) or True)
+        )
+        assert membership.join(f"K7QM-2XPD@{moved.address}", "Ada").new
 
 
 def test_a_token_that_was_given_is_asked_for_and_kept(board, capsys, monkeypatch):

@@ -141,7 +141,7 @@ def _doctor(options: argparse.Namespace) -> int:
 def _join(options: argparse.Namespace) -> int:
     import getpass
 
-    from workshop.participant import membership
+    from workshop.participant import live, membership
 
     if options.token:
         joined = membership.adopt(options.code, getpass.getpass("Token: ").strip())
@@ -149,6 +149,9 @@ def _join(options: argparse.Namespace) -> int:
         joined = membership.join(options.code, " ".join(options.name))
     now, before = joined.membership, joined.before
     print(f"You are {'' if joined.new else 'already '}in: {now.name!r} at {now.address}")
+    if joined.moved_from:
+        live.redirect(joined.moved_from, now.address)
+        print(f"It is the competition that was at {joined.moved_from}.")
     if before:
         print(f"You have left {before.address}; to return: workshop join with its code.")
     print("  train, for all to see:  uv run part3_competition/train.py tracking=shared")

@@ -213,7 +213,11 @@ async def health(request: Request) -> Response:
     """Say whether the worker reads the database."""
     board = _worker(request).board
     is_fresh = board.heard and time.monotonic() - board.heard < FRESH_S
-    state = {"state": "ok" if is_fresh else "waiting", "revision": board.revision}
+    state = {
+        "state": "ok" if is_fresh else "waiting",
+        "revision": board.revision,
+        "competition": board.competition and board.competition.seed_sha256,
+    }
     if not is_fresh:
         state["error"] = "The database does not answer at the moment."
     return JSONResponse(state, 200 if is_fresh else 503)

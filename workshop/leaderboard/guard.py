@@ -1,5 +1,6 @@
 """What every request passes first: is it meant for this server, and what may a browser do."""
 
+import ipaddress
 import json
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -53,9 +54,24 @@ class Guard:
     def _is_allowed(self, host: str, scope: Scope) -> bool:
         if host in self.allowed:
             return True
+        server = scope.get("server")  # the end of this connection that is ours
+        if not server:
+            return False
         name, colon, port = host.rpartition(":")
-        server = scope.get("server")
-        return bool(colon) and name in LOOPBACK and bool(server) and port == str(server[1])
+        if not colon:
+            name, port = host, "80"
+        # An address cannot be bent to another machine as a name can, and one that the request
+        # came in at is ours, also when it was given to this machine only now.
+        return port == str(server[1]) and (name in LOOPBACK or _is_address(name, server[0]))
+
+
+def _is_address(name: str, address: str) -> bool:
+    try:
+        asked = ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+        came_in_at = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    return asked in (came_in_at, getattr(came_in_at, "ipv4_mapped", None))
 
 
 async def _misdirected(send: Send) -> None:

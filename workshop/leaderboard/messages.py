@@ -119,6 +119,7 @@ class Problem(BaseModel):
 class Health(BaseModel):
     state: Literal["ok", "waiting"]
     revision: int
+    competition: str | None = Field(description="its seed's hash, at whatever address")
 
 
 class Joined(BaseModel):

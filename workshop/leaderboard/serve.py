@@ -28,7 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from workshop.course import ROOT
 from workshop.errors import WorkshopError
-from workshop.leaderboard import child
+from workshop.leaderboard import addresses, child
 from workshop.leaderboard.database import Database
 from workshop.leaderboard.hold import alone
 from workshop.leaderboard.records import Competition
@@ -175,7 +175,7 @@ def _settings(options: Options, folder: Path, port: int) -> Settings:
                 "such as https://board.example.org"
             )
     else:
-        address = _at(_own_address(options.host), port)
+        address = _at(addresses.reachable(options.host)[0], port)
     artifacts = options.artifacts
     if artifacts and "://" not in artifacts:
         artifacts = str(Path(artifacts).absolute())
@@ -195,25 +195,13 @@ def _at(host: str, port: int) -> str:
     return f"http://{host}" if port == 80 else f"http://{host}:{port}"
 
 
-def _own_address(host: str) -> str:
-    """Return the address by which others reach this machine: that of its way out."""
-    if host not in ("0.0.0.0", "::", ""):
-        return host
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
-        try:
-            out.connect(("192.0.2.1", 9))  # reserved for documentation; nothing is sent
-            return out.getsockname()[0]
-        except OSError:
-            return "127.0.0.1"
-
-
 def _allowed_hosts(address: str, port: int) -> tuple[str, ...]:
-    """Return the Host headers to answer: any other means that a name was bent to this machine."""
-    own = ["127.0.0.1", "localhost", "[::1]"]
-    name = socket.gethostname()
-    with contextlib.suppress(OSError):
-        own += [found[4][0] for found in socket.getaddrinfo(name, None, socket.AF_INET)]
-    own += [name.lower(), f"{name.lower()}.local"]
+    """Return the Host headers to answer: any other means that a name was bent to this machine.
+
+    The guard answers besides those whose address is the one that a request came in at.
+    """
+    name = socket.gethostname().lower()
+    own = ["127.0.0.1", "localhost", "[::1]", name, f"{name}.local"]
     hosts = [urlsplit(address).netloc]
     hosts += [f"{host}:{port}" for host in own]
     hosts += own if port == 80 else []
@@ -567,8 +555,10 @@ def _introduce(
     if options.host in ("0.0.0.0", "::"):
         listens = f"port {port} of all networks of this machine; of this machine alone: "
         listens += "--host 127.0.0.1"
+    others = [] if options.address else addresses.reachable(options.host)[1:]
     lines = {
         "page": settings.address,
+        "also at": ", ".join(_at(host, port) for host in others),
         "join": f"uv run workshop join {competition.join_code}@{where} --name YOUR-NAME",
         "MLflow": f"{settings.address}/mlflow/",
         "listens on": listens,
@@ -580,7 +570,8 @@ def _introduce(
     }
     print(f"\n{competition.name}, on {competition.data}: {competition.state}\n")
     for word, text in lines.items():
-        print(f"  {word:<11} {text}")
+        if text:
+            print(f"  {word:<11} {text}")
     if options.hide_code:
         print("\nThe page does not show the join code.")
     if sys.stdout.isatty():

@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -36,6 +36,7 @@ class Membership:
     token: str = field(repr=False)
     name: str
     participant: int
+    competition: str | None = None  # which one it is, at whatever address
 
     def connection(self) -> Connection:
         return Connection(self.address, self.token)
@@ -43,11 +44,15 @@ class Membership:
 
 @dataclass(frozen=True)
 class Joined:
-    """What came of joining: `new` is false if one was in before, `before` is the server left."""
+    """What came of joining: `new` is false if one was in before, `before` is the server left.
+
+    `moved_from` is the address at which the same competition was joined before.
+    """
 
     membership: Membership
     new: bool
     before: Membership | None = None
+    moved_from: str | None = None
 
 
 def config_folder() -> Path:
@@ -101,14 +106,16 @@ def join(text: str, name: str) -> Joined:
     if not name:
         raise WorkshopError("A name is missing. Expected what the board shall show: --name Ada")
     before = load()
+    competition = _competition(address)
+    if moved := _moved(competition, address):
+        _check_name(moved, name, address)
+        here = replace(moved, address=address)
+        _keep(here, None if before == moved else before)
+        _backup(moved.address).unlink(missing_ok=True)
+        return Joined(here, new=False, moved_from=moved.address)
     for known in (before, _read(_backup(address))):
         if known and known.address == address and _is_known(known):
-            if known.name.casefold() != name.casefold():
-                raise WorkshopError(
-                    f"On this computer {known.name!r} has joined {address}, and everybody takes "
-                    "part once. Whoever leads the workshop can change the name. For a second "
-                    f"participant on one computer, let {FOLDER} name another folder."
-                )
+            _check_name(known, name, address)
             if known is not before:
                 _keep(known, before)
             return Joined(known, new=False, before=None if known is before else before)
@@ -124,7 +131,36 @@ def join(text: str, name: str) -> Joined:
     token = answer.get("token")
     if not (isinstance(token, str) and TOKEN.fullmatch(token)):
         raise WorkshopError(f"{address} answered without a token: it is not the leaderboard.")
-    return _joined(address, token, answer, before)
+    return _joined(address, token, answer, before, competition)
+
+
+def _check_name(known: Membership, name: str, address: str) -> None:
+    if known.name.casefold() != name.casefold():
+        raise WorkshopError(
+            f"On this computer {known.name!r} has joined {address}, and everybody takes part once. "
+            "Whoever leads the workshop can change the name. For a second participant on one "
+            f"computer, let {FOLDER} name another folder."
+        )
+
+
+def _competition(address: str) -> str | None:
+    """Ask a server which competition it holds; None if it does not say."""
+    with contextlib.suppress(Refused, NoAnswer):
+        found = Connection(address).request("GET", "/health", seconds=5).get("competition")
+        return found if isinstance(found, str) else None
+    return None
+
+
+def _moved(competition: str | None, address: str) -> Membership | None:
+    """Return the membership of this competition at another address, if its token counts here."""
+    if competition is None:
+        return None
+    paths = [config_folder() / FILE, *sorted(config_folder().glob("membership-*.json"))]
+    for known in filter(None, map(_read, paths)):
+        same = known.competition == competition and known.address != address
+        if same and _is_known(replace(known, address=address)):
+            return known
+    return None
 
 
 def adopt(text: str, token: str) -> Joined:
@@ -142,14 +178,16 @@ def adopt(text: str, token: str) -> Joined:
         answer = Connection(address, token).request("GET", "/api/me")
     except Refused as error:
         raise WorkshopError(f"{address} does not take this token: {error}") from None
-    return _joined(address, token, answer, load())
+    return _joined(address, token, answer, load(), _competition(address))
 
 
-def _joined(address: str, token: str, answer: dict, before: Membership | None) -> Joined:
+def _joined(
+    address: str, token: str, answer: dict, before: Membership | None, competition: str | None
+) -> Joined:
     name, number = answer.get("name"), answer.get("participant")
     if not isinstance(name, str) or not isinstance(number, int):
         raise WorkshopError(f"{address} does not say who you are: it is not the leaderboard.")
-    membership = Membership(address, token, name, number)
+    membership = Membership(address, token, name, number, competition)
     _keep(membership, before)
     elsewhere = before if before and before.address != address else None
     return Joined(membership, new=True, before=elsewhere)

@@ -27,6 +27,7 @@ class Rehearsal(ThreadingHTTPServer):
     def __init__(self, port: int = 0):
         super().__init__(("127.0.0.1", port), _Handler)
         self.trick: Callable[[_Handler], bool | None] | None = None
+        self.competition = secrets.token_hex(32)  # which one it is, at whatever address
         self.names: list[str] = []
         self.runs: dict[str, dict] = {}
         self.points: dict[str, list[dict]] = {}
@@ -69,6 +70,8 @@ class _Handler(BaseHTTPRequestHandler):
                     return 409, {"error": "That name is taken."}
                 board.names.append(name.casefold())
                 return 201, {"participant": len(board.names), "name": name, "token": TOKEN}
+            case "GET", ["health"]:
+                return 200, {"state": "ok", "revision": 1, "competition": board.competition}
             case _ if not str(self.headers["Authorization"]).startswith("Bearer "):
                 return 401, {"error": "A token is missing."}
             case "GET", ["api", "me"]:
