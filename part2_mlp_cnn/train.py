@@ -10,25 +10,17 @@ import math
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import checkpoints
 import hydra
 import mlflow
 import torch
-from checkpoints import Progress, keep_best, log_checkpoints
+from checkpoints import keep_best, log_checkpoints
 from engine import accuracy, predict, train_epoch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from resuming import CONFIG, FOLDER, Progress, load_state, save, save_state, to_continue
 from tqdm import tqdm
 
-from samerun import (
-    continue_run,
-    find_interrupted,
-    flatten,
-    hydra_overrides,
-    last_step,
-    set_up,
-    start_run,
-)
+from samerun import continue_run, flatten, last_step, set_up, start_run
 from workshop.errors import WorkshopError, plain_errors
 
 from data import shuffled, to_tensors
@@ -56,11 +48,7 @@ def main(cfg: DictConfig | None = None) -> None:
     if cfg is None:
         raise NotImplementedError("TODO 2.1: connect main to its configuration")
     ##END##
-    interrupted = None
-    if cfg.training.resume:
-        interrupted = find_interrupted(cfg.training.resume, cfg.experiment, (checkpoints.CONFIG,))
-        cfg = checkpoints.own_config(interrupted, cfg, hydra_overrides())
-        left = checkpoints.download_state(interrupted)
+    cfg, interrupted = to_continue(cfg)
     check_numbers(cfg)
     device = set_up(cfg.seed, cfg.training.threads, cfg.training.device)
 
@@ -73,22 +61,25 @@ def main(cfg: DictConfig | None = None) -> None:
     val_images, val_labels = to_tensors(dataset, dataset.val, device)
     order = torch.Generator().manual_seed(cfg.seed)  # of the images, drawn anew for every epoch
 
-    this_run = continue_run(interrupted, cfg, dataset) if interrupted else start_run(cfg, dataset)
+    changing = {"model": model, "optimizer": optimizer, "order": order}
+    if interrupted:
+        this_run = continue_run(interrupted.run, cfg, dataset)
+    else:
+        this_run = start_run(cfg, dataset)
     with this_run as run, TemporaryDirectory() as scratch:
         run_id, progress = run.info.run_id, Progress()
-        folder = Path(scratch) / checkpoints.FOLDER
+        folder = Path(scratch) / FOLDER
         folder.mkdir()
-        state = (model, optimizer, order, device)
         if interrupted:
-            progress = checkpoints.load_state(left, folder, *state)
+            progress = load_state(interrupted.state, folder, changing, device)
         else:
             ##TODO 2.4## Log every value of the config as a parameter of the run, under its dotted
             ## name: model.dropout = 0.0, optimizer.lr = 0.001, seed = 0 ...
             raise NotImplementedError("TODO 2.4: log the parameters")
             ##END##
-            mlflow.log_text(OmegaConf.to_yaml(cfg, resolve=True), checkpoints.CONFIG)
+            mlflow.log_text(OmegaConf.to_yaml(cfg, resolve=True), CONFIG)
         recorded = last_step(run_id, "val_accuracy")  # 0 in a new run
-        checkpoints.save_state(folder, progress, *state)
+        save_state(folder, progress, changing, device)
 
         try:
             epochs = range(progress.epoch + 1, cfg.training.epochs + 1)
@@ -113,10 +104,10 @@ def main(cfg: DictConfig | None = None) -> None:
                     ##END##
 
                 progress = keep_best(model, epoch, metrics["val_accuracy"], progress, folder)
-                checkpoints.save_state(folder, progress, *state)
+                save_state(folder, progress, changing, device)
                 periodic = folder / f"epoch_{epoch:03}.pt"
                 if epoch % cfg.training.checkpoint_every == 0:
-                    checkpoints.save(model.state_dict(), periodic)
+                    save(model.state_dict(), periodic)
                 log_checkpoints(folder)  # in every epoch: a process may be killed at any time
                 periodic.unlink(missing_ok=True)
             mlflow.log_metric("best_val_accuracy", progress.best_accuracy, progress.best_epoch)

@@ -82,6 +82,72 @@ def test_the_whole_recipe_repeats_itself_bit_for_bit():
         assert first.data.params[part] == value
 
 
+def history(recorded):
+    return {
+        metric: [
+            (point.step, point.value)
+            for point in MlflowClient().get_metric_history(recorded.info.run_id, metric)
+        ]
+        for metric in recorded.data.metrics
+    }
+
+
+def weights(recorded):
+    path = f"runs:/{recorded.info.run_id}/checkpoints/best.pt"
+    return torch.load(mlflow.artifacts.download_artifacts(path), weights_only=True)
+
+
+@pytest.mark.parametrize("by", ["Ctrl+C", "kill -9"])
+def test_an_interrupted_recipe_goes_on_to_the_numbers_of_an_uninterrupted_one(
+    by, mlflow_store, tmp_path, monkeypatch
+):
+    overrides = [*RECIPE, "+recipe=strong", "optimizer.lr=0.1", "training.epochs=4"]
+    call(TRAIN, *overrides, cwd=tmp_path)
+
+    save, saved = torch.save, []
+
+    def interrupting(state, path):
+        saved.append(path.name)
+        if saved.count("resume-1.unfinished") == 2:  # in the middle of writing the third epoch
+            path.write_bytes(b"half a file")
+            raise KeyboardInterrupt
+        save(state, path)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(torch, "save", interrupting)
+        call(TRAIN, *overrides, cwd=tmp_path)
+    whole, part = runs("part3-competition")
+    assert part.info.status == "KILLED"
+    if by == "kill -9":  # which may also leave half of what was being copied
+        stored = Path(mlflow.artifacts.download_artifacts(f"runs:/{part.info.run_id}/checkpoints"))
+        for file in (stored / "resume-0.pt", stored / "best.pt"):
+            file.write_bytes(file.read_bytes()[:100])
+        MlflowClient().update_run(part.info.run_id, "RUNNING")
+
+    call(TRAIN, f"training.resume={part.info.run_id}", cwd=tmp_path)
+    whole, continued = runs("part3-competition")
+    assert continued.info.status == "FINISHED"
+    assert history(continued) == history(whole)
+    assert all(torch.equal(weights(whole)[name], tensor) for name, tensor in weights(part).items())
+    said = call(EVALUATE, f"run_id={part.info.run_id}", cwd=tmp_path)
+    assert "test accuracy" in said
+
+
+def test_a_run_goes_on_with_its_own_configuration_alone(mlflow_store, tmp_path, monkeypatch):
+    call(TRAIN, *SMALL, cwd=tmp_path)
+    (done,) = runs("part3-competition")
+    MlflowClient().set_terminated(done.info.run_id, "KILLED")
+    resume = f"training.resume={done.info.run_id}"
+    with pytest.raises(Crash, match=r"model\.width: 2 in the run, 3 on the command line"):
+        call(TRAIN, *SMALL, "model.width=3", resume, cwd=tmp_path)
+    call(TRAIN, *SMALL, resume, cwd=tmp_path)
+
+
+def test_parts_2_and_3_go_on_in_the_same_way():
+    part2 = SOLVED.with_name("part2_mlp_cnn") / "resuming.py"
+    assert part2.read_bytes() == (SOLVED / "resuming.py").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("script", "overrides", "message"),
     [

@@ -3,16 +3,19 @@
 uv run part3_competition/train.py
 uv run part3_competition/train.py model=own augmentation=flip_and_shift schedule=one_cycle
 uv run part3_competition/train.py +recipe=strong tracking=shared
+uv run part3_competition/train.py training.resume=RUN_ID
 """
 
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import hydra
 import mlflow
+import resuming
 import torch
 from engine import PRECISIONS, accuracy, average_of, predict, train_epoch
 from hydra.utils import instantiate
@@ -20,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
-from samerun import flatten, set_up, start_run
+from samerun import continue_run, flatten, last_step, set_up, start_run
 from workshop.errors import WorkshopError, plain_errors
 
 from data import shuffled, to_tensors
@@ -43,24 +46,17 @@ def check_values(cfg: DictConfig) -> None:
         raise WorkshopError(f"training.average={decay}. Expected null, or a number from 0 below 1.")
 
 
-def never(epoch: int, val_accuracy: float) -> bool:
-    return False
-
-
 def experiment(
-    cfg: DictConfig, stop: Callable[[int, float], bool] = never, **run_options: object
+    cfg: DictConfig,
+    stop: Callable[[int, float], bool] = lambda epoch, val_accuracy: False,
+    interrupted: resuming.Interrupted | None = None,
+    **run_options: object,
 ) -> float:
-    """Train what a configuration describes, in an MLflow run of its own.
+    """Train what a configuration describes, in an MLflow run; return the best val accuracy.
 
-    Parameters
-    ----------
-    cfg : a composed configuration, see conf/config.yaml
     stop : gets every epoch and its validation accuracy, and says whether the training ends there
-    run_options : passed on to `samerun.run.start_run`
-
-    Returns
-    -------
-    The best validation accuracy of an epoch.
+    interrupted : the run that shall go on, in place of a new one
+    run_options : passed on to `samerun.start_run`
     """
     check_values(cfg)
     tracking = instantiate(cfg.tracking)
@@ -73,8 +69,7 @@ def experiment(
     precision = PRECISIONS[cfg.training.precision]
     factor, augmentation = instantiate(cfg.schedule), instantiate(cfg.augmentation)
 
-    dataset = instantiate(cfg.data)  # without its test set
-    normalise = cfg.training.normalise
+    dataset, normalise = instantiate(cfg.data), cfg.training.normalise  # without its test set
     train_images, train_labels = to_tensors(dataset, dataset.train, device, normalise)
     val_images, val_labels = to_tensors(dataset, dataset.val, device, normalise)
     order = torch.Generator().manual_seed(cfg.seed)
@@ -86,19 +81,33 @@ def experiment(
         )
     schedule = LambdaLR(optimizer, lambda step: factor(step / steps))
 
-    best_accuracy, best_epoch = -math.inf, 0
-    with start_run(cfg, dataset, **run_options), tracking, TemporaryDirectory() as scratch:
-        mlflow.log_params(flatten(cfg))
-        mlflow.log_text(OmegaConf.to_yaml(cfg, resolve=True), "config.yaml")
-        mlflow.log_param("weights", sum(p.numel() for p in model.parameters()))
-        bar = tqdm(range(1, cfg.training.epochs + 1), disable=None)
+    judged = model if average is None else average.module
+    parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "order": order}
+    parts |= {} if average is None else {"average": average}
+    if interrupted:
+        this_run = continue_run(interrupted.run, cfg, dataset)
+    else:
+        this_run = start_run(cfg, dataset, **run_options)
+    with this_run as run, tracking, TemporaryDirectory() as scratch:
+        folder, progress = Path(scratch), resuming.Progress()
+        if interrupted:
+            progress = resuming.load_state(interrupted.state, folder, parts, device)
+        else:
+            weights = sum(p.numel() for p in model.parameters())
+            mlflow.log_params({**flatten(cfg), "weights": weights})
+            mlflow.log_text(OmegaConf.to_yaml(cfg, resolve=True), resuming.CONFIG)
+        recorded = last_step(run.info.run_id, "val_accuracy")  # 0 in a new run
+        epochs = range(progress.epoch + 1, cfg.training.epochs + 1)
+        bar = tqdm(epochs, initial=progress.epoch, total=cfg.training.epochs, disable=None)
         for epoch in bar:
+            if progress.epochs_without_a_better_one >= (cfg.training.patience or math.inf):
+                log.info("No epoch was better than %d: stopped early.", progress.best_epoch)
+                break
             batches = shuffled(train_labels, cfg.training.batch_size, order)
             train_loss = train_epoch(
                 model, average, train_images, train_labels, batches, augmentation, loss, optimizer,
                 schedule, precision,
             )  # fmt: skip
-            judged = model if average is None else average.module
             logits = predict(judged, val_images, cfg.training.mirror, precision)
             metrics = {
                 "train_loss": train_loss.item(),
@@ -106,27 +115,33 @@ def experiment(
                 "val_accuracy": accuracy(logits, val_labels),
                 "learning_rate": optimizer.param_groups[0]["lr"],
             }
-            mlflow.log_metrics(metrics, step=epoch)
-            bar.set_postfix(val_accuracy=f"{metrics['val_accuracy']:.4f}")
-            if metrics["val_accuracy"] > best_accuracy:
-                best_accuracy, best_epoch = metrics["val_accuracy"], epoch
-                best = Path(scratch) / "best.pt"
-                torch.save(judged.state_dict(), best)
-                mlflow.log_artifact(str(best), "checkpoints")
-            if stop(epoch, metrics["val_accuracy"]):
-                log.info("Stopped after epoch %d.", epoch)
+            if epoch > recorded:  # a resumed run may repeat an epoch that the record has
+                mlflow.log_metrics(metrics, step=epoch)
+            val_accuracy = metrics["val_accuracy"]
+            progress = replace(progress, epoch=epoch)
+            bar.set_postfix(val_accuracy=f"{val_accuracy:.4f}")
+            if val_accuracy > progress.best_accuracy:
+                progress = resuming.Progress(epoch, best_accuracy=val_accuracy, best_epoch=epoch)
+                resuming.save(judged.state_dict(), folder / resuming.BEST)
+            resuming.save_state(folder, progress, parts, device)
+            mlflow.log_artifacts(folder, resuming.FOLDER)
+            if stop(epoch, val_accuracy):
                 break
-            if epoch - best_epoch >= (cfg.training.patience or math.inf):
-                log.info("No epoch was better than %d: stopped early.", best_epoch)
-                break
-        mlflow.log_metric("best_val_accuracy", best_accuracy, best_epoch)
-    return best_accuracy
+        mlflow.log_metric("best_val_accuracy", progress.best_accuracy, progress.best_epoch)
+    return progress.best_accuracy
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 @plain_errors
 def main(cfg: DictConfig) -> None:
-    log.info("val accuracy %.4f", experiment(cfg))
+    cfg, interrupted = resuming.to_continue(cfg)
+    try:
+        log.info("val accuracy %.4f", experiment(cfg, interrupted=interrupted))
+    except KeyboardInterrupt:
+        if run := mlflow.last_active_run():
+            again = f"uv run part3_competition/train.py training.resume={run.info.run_id}"
+            log.warning("Stopped. To continue: %s", again)
+        raise
     log.info("When it is final: uv run part3_competition/evaluate.py run_id=latest")
 
 

@@ -6,6 +6,7 @@ from samerun.errors import RecordError
 from samerun.find import choose_run, find_interrupted, last_step, wilson_interval
 from samerun.messages import plain_errors
 from samerun.repeatable import set_up
+from samerun.requeue import requeued_run
 from samerun.run import continue_run, start_run
 from samerun.store import no_progress_bars, use_store
 from samerun.trace import hydra_overrides
@@ -21,6 +22,7 @@ __all__ = [
     "last_step",
     "no_progress_bars",
     "plain_errors",
+    "requeued_run",
     "set_up",
     "start_run",
     "use_store",

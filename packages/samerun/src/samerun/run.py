@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from samerun.data import Dataset
 from samerun.ending import cancelled_by_signals, held
 from samerun.errors import RecordError
+from samerun.requeue import job_tags
 from samerun.root import project_root
 from samerun.store import experiment_id, use_store
 from samerun.trace import FOLDER, collect, record
@@ -147,6 +148,7 @@ def _traced(
             active = start()
         with held(active.info.run_id), active as run:
             try:
+                mlflow.set_tags(job_tags(overrides))
                 _record_trace(cfg, dataset, overrides, folder)
                 yield run
             except KeyboardInterrupt:
