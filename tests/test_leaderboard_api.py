@@ -387,6 +387,20 @@ def test_a_fault_of_the_server_costs_no_attempt_and_waits_a_little(db: Database,
         clock.forward(6)
 
 
+def test_nobody_waits_for_more_than_one_model_of_each_other(db: Database):
+    ada, bob, eve = (joined(db, name) for name in ("Ada", "Bob", "Eve"))
+    heavy = [sent(db, ada).id for _ in range(4)]
+    bobs = [sent(db, bob).id for _ in range(2)]
+    eves = sent(db, eve).id
+    expected = [heavy[0], bobs[0], eves, heavy[1], bobs[1], heavy[2], heavy[3]]
+    assert [db.ahead(id) for id in expected] == list(range(7))
+    assert db.claim("scorer", 30_000).id == heavy[0]
+    late = sent(db, joined(db, "Zoe")).id
+    assert db.ahead(late) == 3  # the first of everybody, one of which is at work
+    order = [db.claim("scorer", 30_000).id for _ in range(7)]
+    assert order == [bobs[0], eves, late, heavy[1], bobs[1], heavy[2], heavy[3]]
+
+
 def test_the_oldest_submission_is_scored_first(db: Database):
     ada = joined(db, "Ada")
     ids = [sent(db, ada).id for _ in range(3)]

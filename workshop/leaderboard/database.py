@@ -31,7 +31,7 @@ from workshop.leaderboard.records import (
     Rejected,
     Submission,
 )
-from workshop.leaderboard.scores import Scores
+from workshop.leaderboard.scores import Scores, in_turn
 from workshop.leaderboard.shown import Shown
 from workshop.leaderboard.store import (
     PARTICIPANT,
@@ -392,10 +392,11 @@ class Database(Scores, Mirrored, Shown):
 
     def ahead(self, submission_id: int) -> int:
         """Return how many submissions will be scored before this one."""
+        turns, own = in_turn(), in_turn().alias("own")
         query = (
             sa.select(sa.func.count())
-            .select_from(submissions)
-            .where(submissions.c.state.in_(("queued", "scoring")), submissions.c.id < submission_id)
+            .select_from(turns.join(own, own.c.id == submission_id))
+            .where(sa.tuple_(turns.c.turn, turns.c.id) < sa.tuple_(own.c.turn, own.c.id))
         )
         with self._reading() as connection:
             return connection.execute(query).scalar_one()

@@ -20,7 +20,7 @@ class Scores(Store):
     """The operations of the scorer, and those of the instructor that change a score or rank."""
 
     def claim(self, owner: str, lease_ms: int) -> Job | None:
-        """Take the oldest submission that waits, or whose scorer went silent; None if none does."""
+        """Take the next submission that waits, or whose scorer went silent; None if none does."""
         table = submissions.c
         while True:
             with self._reading() as connection:
@@ -31,7 +31,7 @@ class Scores(Store):
                 # The time is looked up when it is our turn: an older one would find the lease that
                 # another has just got too far in the future.
                 now = self.now()
-                query = _due(now, lease_ms).with_for_update(skip_locked=True)
+                query = _due(now, lease_ms).with_for_update(of=submissions, skip_locked=True)
                 row = connection.execute(query).first()
                 if row is None:
                     connection.rollback()
@@ -177,7 +177,7 @@ def _held(job_id: int, owner: str) -> tuple[sa.ColumnElement, ...]:
 
 
 def _due(now: int, lease_ms: int) -> sa.Select:
-    """Select the oldest submission that waits or whose lease has run out.
+    """Select the first submission in turn that waits or whose lease has run out.
 
     A lease that ends later than any that could be given now is from before the clock jumped back.
     """
@@ -188,9 +188,18 @@ def _due(now: int, lease_ms: int) -> sa.Select:
     is_lost = (table.state == "scoring") & (
         until.is_(None) | (until <= now) | (until > now + lease)
     )
+    turns = in_turn()
     query = sa.select(table.id, table.model_sha256, table.attempts, table.record)
-    query = query.where(table.state.in_(("queued", "scoring")), waits | is_lost)
-    return query.order_by(table.id).limit(1)
+    query = query.join(turns, turns.c.id == table.id).where(waits | is_lost)
+    return query.order_by(turns.c.turn, table.id).limit(1)
+
+
+def in_turn() -> sa.Subquery:
+    """Select what is to be scored with its turn: everybody's first comes before anyone's second."""
+    table = submissions.c
+    turn = sa.func.row_number().over(partition_by=table.participant_id, order_by=table.id)
+    waiting = sa.select(table.id, turn.label("turn")).where(table.state.in_(("queued", "scoring")))
+    return waiting.subquery()
 
 
 def _find_best(connection: sa.Connection, participant_id: int, revision: int) -> None:
