@@ -1,6 +1,7 @@
 """What a run records of itself, in every state that a checkout can be in."""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -43,7 +44,8 @@ def text_of(renderable: object, width: int = 80, encoding: str = "utf-8") -> str
 
 def test_a_clean_checkout_is_recorded_by_its_commit_alone(checkout: Path) -> None:
     seen = collect(checkout)
-    assert seen.code == trace.Code(git(checkout, "rev-parse", "HEAD").strip(), "main", False)
+    commit = git(checkout, "rev-parse", "HEAD").strip()
+    assert seen.code == trace.Code(commit, "main", dirty=False, pushed=False)
     assert (seen.patch, seen.problems) == (b"", {})
 
 
@@ -160,10 +162,50 @@ def test_a_repository_without_commits_keeps_everything_as_changes(
     assert b"+print(1)" in seen.patch and b"+++ b/uv.lock" in seen.patch
 
 
-def test_a_zip_download_says_that_it_is_no_repository(tmp_path: Path) -> None:
+def unpacked(root: Path) -> Path:
+    """What a zip of a project holds, and what runs have left in it."""
+    files = {
+        "pyproject.toml": b"[project]\n",
+        ".gitignore": b"ignored.py\n",
+        "part/train.py": b"print('\xe9')\r\n",
+        "conf/model.yaml": b"width: 2\n",
+        "ignored.py": b"1\n",
+        "outputs/now/.hydra/config.yaml": b"width: 2\n",
+        "large.py": b"x = 1\n" * 300_000,
+        "data.csv": b"1,2\n",
+        "uv.lock": LOCK.encode(),
+    }
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return root
+
+
+def test_without_git_s_history_the_sources_are_stored(tmp_path: Path) -> None:
+    root = unpacked(tmp_path / "a zip")
+    seen = collect(root)
+    assert list(seen.problems) == ["commit"] and "not a git repository" in seen.problems["commit"]
+    assert (seen.code.commit, seen.code.branch, seen.code.dirty) == (None, None, None)
+    assert seen.code.not_stored == ("large.py",)
+    assert not (root / ".git").exists()
+
+    again = tmp_path / "again"
+    git(tmp_path, "init", "-q", "again")
+    (tmp_path / "changes.patch").write_bytes(seen.patch)
+    git(again, "apply", str(tmp_path / "changes.patch"))
+    files = [path for path in again.rglob("*") if path.is_file() and ".git" not in path.parts]
+    names = {path.relative_to(again).as_posix() for path in files}
+    kept = {"pyproject.toml", ".gitignore", "part/train.py", "conf/model.yaml", "uv.lock"}
+    assert names == kept
+    assert all(
+        (root / name).read_bytes() == (again / name).read_bytes() for name in kept - {"uv.lock"}
+    )
+
+
+def test_of_a_folder_that_is_no_project_only_what_runs_is_stored(tmp_path: Path) -> None:
+    (tmp_path / "diary.py").write_bytes(b"1\n")
     seen = collect(tmp_path)
-    assert "not a git repository" in seen.problems["code"]
-    assert seen.code == trace.Code() and seen.config == {"seed": 7} and seen.machine
+    assert seen.patch == b"" and "not a git repository" in seen.problems["commit"]
 
 
 def test_a_download_inside_another_repository_does_not_take_its_commit(checkout: Path) -> None:
@@ -171,7 +213,7 @@ def test_a_download_inside_another_repository_does_not_take_its_commit(checkout:
     inside.mkdir(parents=True)
     (inside / "train.py").touch()
     seen = collect(inside)
-    assert "inside another one" in seen.problems["code"] and seen.code.commit is None
+    assert "inside another one" in seen.problems["commit"] and seen.code.commit is None
 
 
 def test_without_git_the_rest_of_the_trace_is_there(
@@ -184,12 +226,13 @@ def test_without_git_the_rest_of_the_trace_is_there(
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs chown")
-def test_a_checkout_of_another_owner_says_what_git_says(checkout: Path) -> None:
+def test_a_checkout_of_another_owner_is_recorded(checkout: Path) -> None:
+    """As that of a group, which everybody reads and one of them owns."""
+    before = collect(checkout)
     for path in [checkout, *checkout.rglob("*")]:
         os.chown(path, 12345, 12345)
     seen = collect(checkout)
-    assert "dubious ownership" in seen.problems["code"]
-    assert "safe.directory" in seen.problems["code"]  # what to do
+    assert (seen.code, seen.problems) == (before.code, {}) and seen.code.commit
 
 
 def test_a_broken_repository_is_a_problem_of_the_code_alone(checkout: Path) -> None:
@@ -348,8 +391,18 @@ def test_what_is_no_trace_is_refused_in_plain_words(text: str) -> None:
         trace.from_json(text)
 
 
+def test_a_trace_of_the_first_form_is_still_read(checkout: Path) -> None:
+    fields = json.loads(trace.to_json(collect(checkout)))
+    del fields["files"]
+    for newer in ("moved_on", "uncertain", "remote", "pushed"):
+        del fields["code"][newer]
+    seen = trace.from_json(json.dumps(fields | {"schema": 1}))
+    assert seen.files == () and seen.code.commit and seen.code.pushed is None
+    assert "commit" in text_of(view.table(seen))
+
+
 def test_a_trace_of_another_version_says_so() -> None:
-    with pytest.raises(RecordError, match="form 99, expected 1"):
+    with pytest.raises(RecordError, match="form 99, expected 2"):
         trace.from_json('{"schema": 99}')
 
 

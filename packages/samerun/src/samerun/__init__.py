@@ -4,12 +4,15 @@ from samerun.config import flatten
 from samerun.data import dataset
 from samerun.errors import RecordError
 from samerun.find import choose_run, find_interrupted, last_step, wilson_interval
+from samerun.imported import watch
 from samerun.messages import plain_errors
 from samerun.repeatable import set_up
 from samerun.requeue import requeued_run
 from samerun.run import continue_run, start_run
 from samerun.store import no_progress_bars, use_store
 from samerun.trace import hydra_overrides
+
+watch()  # from here on, what is imported is kept as it was imported
 
 __all__ = [
     "RecordError",

@@ -1,109 +1,240 @@
 """The state of the git checkout: commit, branch, and the patch that makes it from its commit."""
 
+import functools
+import logging
 import os
+import re
 import shutil
-import subprocess
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from samerun import locked
+from samerun.known import Content, read
 from samerun.masking import SECRET_FILE
+from samerun.repository import GitError, git, remote_of
 
 MEGABYTE = 2**20
 LARGEST_UNTRACKED_FILE = MEGABYTE
-GIT_SECONDS = 20
 ALL_BUT_LOCK = ("--", ".", ":(top,exclude)uv.lock")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Code:
-    """The state of the git checkout. `branch` is None when detached, `dirty` when unknown."""
+    """The state of the git checkout. `branch` is None when detached, `dirty` when unknown.
+
+    moved_on : files that the disk holds in another state than the process imported; the patch has
+        them as they were imported
+    uncertain : files that had been edited before they could be read: what the process runs, or was
+        configured by, is not in the record
+    remote : where the commit can be got, an address without credentials
+    pushed : whether a branch of a remote has the commit, as far as this clone knows
+    """
 
     commit: str | None = None
     branch: str | None = None
     dirty: bool | None = None
     changed: tuple[str, ...] = ()
     not_stored: tuple[str, ...] = ()  # untracked files that are large, binary or look secret
+    moved_on: tuple[str, ...] = ()
+    uncertain: tuple[str, ...] = ()
+    remote: str | None = None
+    pushed: bool | None = None
 
 
-class GitError(Exception):
-    """git could not say what was asked; the message is git's own."""
+@dataclass(frozen=True)
+class State:
+    """What `checkout_state` found.
 
+    patch : makes the code that runs from its commit, or from nothing where there is none
+    held : "commit" or "patch" for every path of the checkout whose content is kept there
+    without_commit : why there is no commit; None if there is one
+    """
 
-def git(root: Path, *arguments: str, stdin: bytes = b"", **variables: str) -> bytes:
-    """Run git in `root` so that it never prompts, never writes and never runs long."""
-    located = ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_DIFF_OPTS"]
-    inherited = {name: value for name, value in os.environ.items() if name not in located}
-    quiet = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
-    command = ["git", "-c", "core.quotepath=off", "-c", "core.fsmonitor=false", *arguments]
-    try:
-        done = subprocess.run(
-            command,
-            cwd=root,
-            input=stdin,
-            capture_output=True,
-            timeout=GIT_SECONDS,
-            env=inherited | quiet | variables,
-        )
-    except FileNotFoundError:
-        raise GitError("git is not installed, so the commit is unknown") from None
-    except subprocess.TimeoutExpired:
-        raise GitError(f"git {arguments[0]} took more than {GIT_SECONDS} s") from None
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip()
-        raise GitError(f"git {arguments[0]}: {said or f'exit status {done.returncode}'}")
-    return done.stdout
+    code: Code = Code()
+    patch: bytes = b""
+    held: Mapping[str, str] = field(default_factory=dict)
+    without_commit: str | None = None
 
 
 def checkout_state(
-    root: Path, lock: str | None, lock_is_unknown: bool = False
-) -> tuple[Code, bytes]:
+    root: Path,
+    lock: str | None,
+    lock_is_unknown: bool = False,
+    used: Mapping[Path, Content] | None = None,
+) -> State:
     """Return the state of the checkout and the patch that makes it from its commit.
 
     uv.lock (`lock` is its text) is compared by what it locks: every release of uv, and every
-    index, makes another text of it.
+    index, makes another text of it. `used` are the files that the run was made from, by their real
+    paths: they go into the patch as they were used, even if git ignores them.
 
     Raises
     ------
     GitError
-        No git, no repository, or one that git refuses to read.
+        No git, or a repository that git refuses to read.
     """
-    prefix, index = os.fsdecode(
-        git(root, "rev-parse", "--show-prefix", "--git-path", "index")
-    ).splitlines()
-    if prefix:
+    try:
+        prefix = os.fsdecode(git(root, "rev-parse", "--show-prefix")).strip("\n")
         # A download unpacked inside, say, a home folder under git: nothing there is ours.
-        raise GitError(f"{root} is not a git checkout itself but lies inside another one")
-    head, changed, untracked = _status(root)
-    storable = [path for path in untracked if _is_storable(root / path)]
-    base = "HEAD"
-    if head["branch.oid"] == "(initial)":
-        base = git(root, "hash-object", "-t", "tree", "--stdin").decode().strip()
+        lone = (
+            f"{root} is not a git checkout itself but lies inside another one" if prefix else None
+        )
+    except GitError as error:
+        if "not a git repository" not in str(error) or (root / ".git").exists():
+            raise
+        lone = f"{root} is not a git repository"
+    if lone is None:
+        return _state(root, lock, lock_is_unknown, used or {})
+    with tempfile.TemporaryDirectory() as folder:
+        git(root, "init", "-q", folder)
+        of_our_own = {"GIT_DIR": str(Path(folder, ".git")), "GIT_WORK_TREE": str(root)}
+        state = _state(root, lock, lock_is_unknown, used or {}, **of_our_own)
+        code = replace(state.code, branch=None, dirty=None)
+        return replace(state, code=code, without_commit=lone)
+
+
+def _state(
+    root: Path, lock: str | None, lock_is_unknown: bool, used: Mapping[Path, Content], **where: str
+) -> State:
+    """Do what `checkout_state` does; `where` are git's variables if it shall look elsewhere."""
+    index = root / os.fsdecode(git(root, "rev-parse", "--git-path", "index", **where)).strip("\n")
+    head, changed, untracked = _status(root, **where)
+    if where:
+        untracked = _sources(root, untracked)
+    commit = None if head["branch.oid"] == "(initial)" else head["branch.oid"]
+    base = commit or git(root, "hash-object", "-t", "tree", "--stdin").decode().strip()
+    real = root.resolve()
+    ours = {
+        path.relative_to(real).as_posix(): content
+        for path, content in used.items()
+        if path.is_relative_to(real) and not _is_in_another_repository(path, real)
+    }
+    tracked = _tracked(root, **where)
+    moved_on = [path for path, content in ours.items() if _is_other(root / path, content)]
+    # git does not look at a file that it was told to take for unchanged.
+    unseen = [path for path in ours if tracked.get(path, "H 100644")[0] not in "HCMR"]
+    ignored = [path for path in ours if not {path} & {*tracked, *untracked, *moved_on}]
+    replaced = {path: ours[path].content for path in dict.fromkeys([*moved_on, *unseen])}
+    lost = {path for path, content in replaced.items() if content is None}
+    storable = [
+        path
+        for path in [*untracked, *ignored]
+        if path not in replaced and _is_storable(root / path)
+    ]
+    as_used = {
+        path: content
+        for path, content in replaced.items()
+        if content is not None and (path in tracked or _may_be_stored(path, content))
+    }
     patch = b""
-    if changed or storable:
-        patch = _changes(root, base, root / index, storable)
-    if not lock_is_unknown and (lock_patch := _lock_changes(root, lock)):
+    differing = set(changed) - set(replaced)
+    if changed or storable or as_used:
+        patch, differing_as_used = _changes(root, base, index, storable, as_used, tracked, **where)
+        differing |= differing_as_used
+    not_stored = {*untracked, *ignored, *lost, *replaced} - {*storable, *as_used}
+    not_stored |= {path for path in changed if (root / path / ".git").exists() and path in tracked}
+    held = {
+        path: "patch" if path in differing or path not in tracked else "commit"
+        for path in ours
+        if path not in not_stored
+    }
+    everything = {*differing, *storable, *not_stored}
+    if not lock_is_unknown and (lock_patch := _lock_changes(root, lock, **where)):
         patch += lock_patch
-        changed.append("uv.lock")
-    code = Code(
-        commit=None if head["branch.oid"] == "(initial)" else head["branch.oid"],
-        branch=None if head["branch.head"] == "(detached)" else head["branch.head"],
-        dirty=bool(changed or untracked) or (None if lock_is_unknown else False),
-        changed=tuple(sorted([*changed, *untracked])),
-        not_stored=tuple(path for path in untracked if path not in storable),
+        everything.add("uv.lock")
+    remote, pushed = (
+        remote_of(root, commit, head.get("branch.upstream")) if commit else (None, None)
     )
-    return code, patch
+    code = Code(
+        commit=commit,
+        branch=None if head["branch.head"] == "(detached)" else head["branch.head"],
+        dirty=bool(everything) or (None if lock_is_unknown else False),
+        changed=tuple(sorted(everything)),
+        not_stored=tuple(sorted(not_stored)),
+        moved_on=tuple(sorted(moved_on)),
+        remote=remote,
+        pushed=pushed,
+    )
+    return State(code, patch, held)
 
 
-def _status(root: Path) -> tuple[dict[str, str], list[str], list[str]]:
+def warn(code: Code, without_commit: str | None) -> None:
+    """Say what somebody who repeats the run would stumble over; once in a process."""
+    if code.moved_on:
+        _warn_once(
+            "The disk has moved on since this process imported these files: "
+            f"{', '.join(code.moved_on)}. What was imported runs, and is recorded."
+        )
+    if code.uncertain:
+        _warn_once(
+            "These files were edited while the process started, so that what runs may be something "
+            f"else than the disk holds: {', '.join(code.uncertain)}. Start again to be sure."
+        )
+    if without_commit:
+        _warn_once(f"{without_commit}: the sources are stored with the run, in place of a commit.")
+    if code.pushed is False:
+        where = f"no branch of {code.remote} has it" if code.remote else "there is no remote"
+        _warn_once(
+            f"Nobody else can get the commit {str(code.commit)[:7]} of this run: {where}, as far "
+            "as this clone knows. To share it: git push"
+        )
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    log.warning("%s", message)
+
+
+def _is_other(path: Path, content: Content) -> bool:
+    """Say whether the disk holds something else than was used."""
+    try:
+        return read(path).sha256 != content.sha256
+    except OSError:
+        return True
+
+
+def _is_in_another_repository(path: Path, root: Path) -> bool:
+    """Say whether a file lies in a submodule, or in another checkout inside of this one."""
+    around = path.parents[: path.parents.index(root)]
+    return any((folder / ".git").exists() for folder in around)
+
+
+def _tracked(root: Path, **where: str) -> dict[str, str]:
+    """Return the paths in git's index with a letter for their state and their mode."""
+    listed = os.fsdecode(git(root, "ls-files", "-v", "-s", "-z", **where)).split("\0")
+    return {
+        path: fields for fields, tab, path in (entry.partition("\t") for entry in listed) if tab
+    }
+
+
+# What makes up a project that no git describes: no runs, no data.
+SOURCES = re.compile(
+    r"\.(?:py|pyx|pyi|ipynb|ya?ml|toml|cfg|ini|sh|md|r|jl|c|cc|cpp|cu|h|hpp|lock)$"
+    r"|(?:^|/)(?:\.python-version|\.gitignore|Makefile|requirements[\w.-]*\.txt)$",
+    re.I,
+)
+LEFT_BY_RUNS = re.compile(r"^(?:outputs|multirun|mlruns|mlartifacts)/|(?:^|/)(?:\.venv|venv)/")
+
+
+def _sources(root: Path, untracked: Sequence[str]) -> list[str]:
+    """Return the sources of a project without git; none of a folder that is not one's own."""
+    if not (root / "pyproject.toml").is_file():
+        return []  # a home folder, perhaps: what was used will do
+    return [p for p in untracked if SOURCES.search(p) and not LEFT_BY_RUNS.search(p)]
+
+
+def _status(root: Path, **where: str) -> tuple[dict[str, str], list[str], list[str]]:
     """Return git's headers (commit, branch), the changed and the untracked paths."""
     flags = ("--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--no-renames")
     head: dict[str, str] = {}
     changed: list[str] = []
     untracked: list[str] = []
     fields_before_path = {"1": 8, "u": 10}
-    for entry in os.fsdecode(git(root, "status", *flags, *ALL_BUT_LOCK)).split("\0"):
+    for entry in os.fsdecode(git(root, "status", *flags, *ALL_BUT_LOCK, **where)).split("\0"):
         kind, _, rest = entry.partition(" ")
         if kind == "#":
             name, _, value = rest.partition(" ")
@@ -117,46 +248,86 @@ def _status(root: Path) -> tuple[dict[str, str], list[str], list[str]]:
 
 def _is_storable(path: Path) -> bool:
     """Say whether an untracked file is text, small, and not by its name a secret."""
-    if SECRET_FILE.search(path.name):
-        return False
     if path.is_symlink():
         return True
     try:
         if not path.is_file() or path.stat().st_size > LARGEST_UNTRACKED_FILE:
             return False
-        return b"\0" not in path.read_bytes()
+        return _may_be_stored(path.name, path.read_bytes())
     except OSError:
         return False
 
 
-def _changes(root: Path, base: str, index: Path, untracked: list[str]) -> bytes:
-    """Return the difference to `base`, untracked files included, without touching git's index."""
+def _may_be_stored(path: str, content: bytes) -> bool:
+    return not SECRET_FILE.search(Path(path).name) and b"\0" not in content
+
+
+def _changes(
+    root: Path,
+    base: str,
+    index: Path,
+    untracked: Sequence[str],
+    as_used: Mapping[str, bytes],
+    tracked: Mapping[str, str],
+    **where: str,
+) -> tuple[bytes, set[str]]:
+    """Return the difference to `base` without touching git's index, and what of `as_used` differs.
+
+    untracked : files that are to be in it as the disk has them, beside those that git tracks
+    as_used : contents that are to be in it in place of the disk's
+    """
     plain = "--binary --no-ext-diff --no-textconv --no-color --no-renames --no-relative -U3"
-    prefixes = ("--src-prefix=a/", "--dst-prefix=b/")
+    # What is changed inside of a submodule is not for this repository's patch.
+    plain += " --src-prefix=a/ --dst-prefix=b/ --ignore-submodules=dirty"
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "index"
         if index.exists():
             shutil.copy2(index, copy)  # with its time stamp: git compares it with those of files
+        ours = where | {"GIT_INDEX_FILE": str(copy)}
         if untracked:
             paths = b"\0".join(os.fsencode(path) for path in untracked)
-            add = ("add", "--intent-to-add", "--pathspec-from-file=-", "--pathspec-file-nul")
-            git(root, *add, stdin=paths, GIT_INDEX_FILE=str(copy), GIT_LITERAL_PATHSPECS="1")
-        diff = ("diff", *plain.split(), *prefixes, base, *ALL_BUT_LOCK)
-        return git(root, *diff, GIT_INDEX_FILE=str(copy))
+            add = ("add", "--force", "--intent-to-add", "--pathspec-from-file=-")
+            literally = {"GIT_LITERAL_PATHSPECS": "1"}
+            git(root, *add, "--pathspec-file-nul", stdin=paths, **ours, **literally)
+        but = [f":(top,exclude,literal){path}" for path in as_used]
+        patch = git(root, "diff", *plain.split(), base, *ALL_BUT_LOCK, *but, **ours)
+        if not as_used:
+            return patch, set()
+
+        # New objects go elsewhere: a run writes nothing into the repository.
+        theirs = root / os.fsdecode(git(root, "rev-parse", "--git-path", "objects", **where))[:-1]
+        objects = Path(folder) / "objects"
+        objects.mkdir()
+        quoted = str(theirs).replace("\\", "\\\\").replace('"', '\\"')
+        ours["GIT_OBJECT_DIRECTORY"] = str(objects)
+        ours["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = f'"{quoted}"'
+        entries = []
+        for path, content in as_used.items():
+            make = ("hash-object", "-w", "--stdin", f"--path={path}")
+            name = git(root, *make, stdin=content, **ours).decode().strip()
+            mode = tracked.get(path, "H 100644").split()[1]
+            mode = mode if mode.startswith("100") else "100644"
+            entries.append(f"{mode} {name}\t{path}\0")
+        listed = os.fsencode("".join(entries))
+        git(root, "update-index", "--add", "-z", "--index-info", stdin=listed, **ours)
+        these = ("--", *(f":(top,literal){path}" for path in as_used))
+        patch += git(root, "diff", "--cached", *plain.split(), base, *these, **ours)
+        names = git(root, "diff", "--cached", "--name-only", "-z", base, *these, **ours)
+        return patch, {name for name in os.fsdecode(names).split("\0") if name}
 
 
-def _lock_changes(root: Path, lock: str | None) -> bytes:
+def _lock_changes(root: Path, lock: str | None, **where: str) -> bytes:
     """Return the patch from the committed uv.lock to the one on disk, empty if they lock the same.
 
     A lock that git ignores is no change of the checkout: what it locks, the trace has.
     """
     try:
-        committed = git(root, "show", "HEAD:uv.lock").decode()
+        committed = git(root, "show", "HEAD:uv.lock", **where).decode()
     except GitError:
         committed = ""
     if lock and not committed:
         try:
-            git(root, "check-ignore", "--quiet", "uv.lock")
+            git(root, "check-ignore", "--quiet", "uv.lock", **where)
             return b""
         except GitError:
             pass  # not ignored

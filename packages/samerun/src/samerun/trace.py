@@ -15,10 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from samerun.code import MEGABYTE, Code, checkout_state
+from samerun import imported, known, notebook
+from samerun.code import MEGABYTE, Code, State, checkout_state, warn
 from samerun.config import plain
 from samerun.data import Data, Dataset
 from samerun.errors import RecordError
+from samerun.known import Content, KnownFile
 from samerun.machine import (
     Environment,
     Machine,
@@ -34,7 +36,8 @@ from samerun.variables import set_variables
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, 2)  # what a newer form adds, an older trace lacks
 FOLDER = "trace"  # of the run's artifacts
 LARGEST_PATCH = 20 * MEGABYTE
 
@@ -47,7 +50,9 @@ class Trace:
     """Everything that a run records of itself.
 
     `patch` and `packages` are stored as files of their own beside trace.json. `script` is relative
-    to the checkout, None in a notebook. `problems` says which items could not be had, and why.
+    to the checkout, None in a notebook. `files` are all files that it used, by their digests;
+    `cells` is what a notebook had executed when the run started. `problems` says which items could
+    not be had, and why.
     """
 
     started: str
@@ -66,9 +71,8 @@ class Trace:
     schema: int = SCHEMA
     patch: bytes = b""
     packages: tuple[str, ...] = ()
-
-
-NO_CODE = (Code(), b"")
+    files: tuple[KnownFile, ...] = ()
+    cells: str | None = None
 
 
 def collect(
@@ -100,11 +104,22 @@ def collect(
         overrides = attempt("overrides", hydra_overrides, ())
     lock = attempt("lock", lambda: read_lock(root), None)
     packages = attempt("packages", installed_packages, {})
-    code, patch = attempt("code", lambda: checkout_state(root, lock, "lock" in problems), NO_CODE)
-    if len(patch) > LARGEST_PATCH:
-        problems["patch"] = f"{len(patch) / MEGABYTE:.0f} MB of changes; not stored"
+    used = _used(attempt)
+    now = {path: content for _, files in used for path, content in files.items()}
+    state = attempt("code", lambda: checkout_state(root, lock, "lock" in problems, now), State())
+    if state.without_commit:
+        problems["commit"] = state.without_commit
+    if len(state.patch) > LARGEST_PATCH:
+        problems["patch"] = f"{len(state.patch) / MEGABYTE:.0f} MB of changes; not stored"
         log.warning("The changes since the last commit are too large to keep. Commit them.")
-        patch = b""
+        held = {path: where for path, where in state.held.items() if where != "patch"}
+        state = dataclasses.replace(state, patch=b"", held=held)
+    uncertain = [path for path, content in now.items() if not content.certain]
+    uncertain = sorted({known.shown(path, root.resolve()) for path in uncertain})
+    moved_links = [known.shown(path, root.resolve()) for path in imported.moved_links()]
+    code = dataclasses.replace(state.code, uncertain=tuple(uncertain + moved_links))
+    warn(code, state.without_commit)
+    data_files = attempt("files of the data", lambda: known.data_files(dataset, root), [])
     return Trace(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         seed=attempt("seed", lambda: _seed(config), None),
@@ -119,9 +134,37 @@ def collect(
         machine=attempt("machine", machine, None),
         problems=problems,
         variables=attempt("variables", lambda: set_variables(own_uri()), {}),
-        patch=patch,
+        patch=state.patch,
         packages=tuple(f"{name}=={version}" for name, version in packages.items()),
+        files=(*_known_files(used, state, root), *data_files),
+        cells=attempt("cells of the notebook", notebook.cells, None),
     )
+
+
+Used = list[tuple[str, dict[Path, Content]]]
+
+
+def _used(attempt: Callable[[str, Callable[[], T], T], T]) -> Used:
+    """Return the files that this process runs and was configured by, by kind."""
+
+    def configuration() -> dict[Path, Content]:
+        job = _hydra_job()
+        return known.configuration(job) if job else {}
+
+    return [
+        ("configuration", attempt("files of the configuration", configuration, {})),
+        ("imported", attempt("imported files", imported.files, {})),
+    ]
+
+
+def _known_files(used: Used, state: State, root: Path) -> list[KnownFile]:
+    files = []
+    for kind, contents in used:
+        for path, content in contents.items():
+            shown = known.shown(path, root.resolve())
+            held = state.held.get(shown, "nowhere")
+            files.append(KnownFile(shown, kind, content.sha256, content.size, held))
+    return sorted(files, key=lambda file: (file.kind, file.path))
 
 
 def resolved(cfg: "DictConfig | Mapping[str, object]", resolve: bool = True) -> dict[str, object]:
@@ -200,11 +243,13 @@ def tags(trace: Trace) -> dict[str, str]:
 def to_json(trace: Trace) -> str:
     """Return trace.json: all of the trace but what has files of its own."""
     fields = dataclasses.asdict(trace)
-    del fields["patch"], fields["packages"]
+    del fields["patch"], fields["packages"], fields["cells"]
     return json.dumps(fields, indent=2)
 
 
-def from_json(text: str, patch: bytes = b"", packages: tuple[str, ...] = ()) -> Trace:
+def from_json(
+    text: str, patch: bytes = b"", packages: tuple[str, ...] = (), cells: str | None = None
+) -> Trace:
     """Return the trace that `to_json` wrote.
 
     Raises
@@ -214,7 +259,7 @@ def from_json(text: str, patch: bytes = b"", packages: tuple[str, ...] = ()) -> 
     """
     try:
         fields = json.loads(text)
-        if fields["schema"] != SCHEMA:
+        if fields["schema"] not in READABLE:
             raise RecordError(
                 f"This trace has the form {fields['schema']}, expected {SCHEMA}: another version "
                 "of samerun recorded it. Install that version to read it."
@@ -223,7 +268,8 @@ def from_json(text: str, patch: bytes = b"", packages: tuple[str, ...] = ()) -> 
         for part, kind in kinds.items():
             if fields[part] is not None:
                 fields[part] = kind(**_tuples(fields[part]))
-        return Trace(**_tuples(fields), patch=patch, packages=packages)
+        fields["files"] = [KnownFile(**file) for file in fields.get("files", [])]
+        return Trace(**_tuples(fields), patch=patch, packages=packages, cells=cells)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"trace.json cannot be read ({error}): it was altered.") from error
 
@@ -251,4 +297,6 @@ def record(trace: Trace, folder: str = FOLDER) -> None:
         (files / "packages.txt").write_bytes("".join(f"{p}\n" for p in trace.packages).encode())
         if trace.patch:
             (files / "changes.patch").write_bytes(trace.patch)
+        if trace.cells is not None:
+            (files / "cells.py").write_bytes(trace.cells.encode(errors="replace"))
         mlflow.log_artifacts(name, folder)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from samerun.code import Code
 from samerun.config import leaves
 from samerun.errors import RecordError
 from samerun.find import check_artifacts_are_there, find_run
@@ -54,10 +55,12 @@ def fetch(run: "Run") -> Trace:
     with tempfile.TemporaryDirectory() as name, no_progress_bars():
         folder = Path(client.download_artifacts(run_id, FOLDER, name))
         patch, packages = folder / "changes.patch", folder / "packages.txt"
+        cells = folder / "cells.py"
         return from_json(
             (folder / "trace.json").read_text(encoding="utf-8"),
             patch.read_bytes() if patch.exists() else b"",
             tuple(packages.read_text(encoding="utf-8").splitlines()) if packages.exists() else (),
+            cells.read_text(encoding="utf-8") if cells.exists() else None,
         )
 
 
@@ -146,9 +149,14 @@ def _sections(trace: Trace, run: "Run | None") -> dict[str, Rows]:
     sections["Code"] = [
         ("commit", code.commit or "none"),
         ("branch", code.branch or (code.commit and "none (detached)")),
+        ("remote", _remote(code)),
         ("files", state),
         ("changed", _listed(code.changed)),
         ("not stored", _listed(code.not_stored)),
+        ("since edited", _listed(code.moved_on)),
+        ("uncertain", _listed(code.uncertain)),
+        ("used, not kept", _listed(_not_kept(trace))),
+        ("cells", trace.cells and "trace/cells.py: those executed when the run started"),
     ]
     overrides = " ".join(trace.overrides) or "none"
     sections["Configuration"] = [("overrides", overrides), *leaves(trace.config)]
@@ -179,6 +187,22 @@ def _sections(trace: Trace, run: "Run | None") -> dict[str, Rows]:
     if trace.problems:
         sections["Could not be recorded"] = list(trace.problems.items())
     return sections
+
+
+def _remote(code: Code) -> str | None:
+    if code.commit is None or code.pushed is None:
+        return None
+    if code.pushed:
+        return code.remote
+    return f"{code.remote} did not have the commit" if code.remote else "none has the commit"
+
+
+def _not_kept(trace: Trace) -> list[str]:
+    return [
+        f"{file.path}\n  {file.size} bytes, sha256 {file.sha256[:16]}..."
+        for file in trace.files
+        if file.held == "nowhere" and file.kind != "data"
+    ]
 
 
 def _outcome(run: "Run") -> Rows:

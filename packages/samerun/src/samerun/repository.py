@@ -1,0 +1,72 @@
+"""Asking git, and where a commit can be got."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+GIT_SECONDS = 20
+
+
+class GitError(Exception):
+    """git could not say what was asked; the message is git's own."""
+
+
+def git(root: Path, *arguments: str, stdin: bytes = b"", **variables: str) -> bytes:
+    """Run git in `root` so that it never prompts, never writes and never runs long."""
+    located = ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_DIFF_OPTS"]
+    inherited = {name: value for name, value in os.environ.items() if name not in located}
+    quiet = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
+    # A checkout that everybody of a group reads belongs to one of them. git would refuse it, for it
+    # may name programs to run; but so does its code, which is running.
+    trusted = ("-c", f"safe.directory={root.resolve().as_posix()}")
+    plain = ("-c", "core.quotepath=off", "-c", "core.fsmonitor=false")
+    command = ["git", *trusted, *plain, *arguments]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=root,
+            input=stdin,
+            capture_output=True,
+            timeout=GIT_SECONDS,
+            env=inherited | quiet | variables,
+        )
+    except FileNotFoundError:
+        raise GitError("git is not installed, so the commit is unknown") from None
+    except subprocess.TimeoutExpired:
+        raise GitError(f"git {arguments[0]} took more than {GIT_SECONDS} s") from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()
+        raise GitError(f"git {arguments[0]}: {said or f'exit status {done.returncode}'}")
+    return done.stdout
+
+
+def remote_of(root: Path, commit: str, upstream: str | None) -> tuple[str | None, bool | None]:
+    """Return the address of the remote that has the commit, or should, and whether it has."""
+    try:
+        listed = git(root, "remote", "-v").decode(errors="replace").splitlines()
+        addresses = {}
+        for name, address in (line.split("\t", 1) for line in listed if line.endswith("(fetch)")):
+            addresses[name] = without_credentials(address.removesuffix(" (fetch)"))
+        refs = ("for-each-ref", "--contains", commit, "--format=%(refname)", "refs/remotes")
+        branches = git(root, *refs).decode(errors="replace").splitlines()
+    except GitError:
+        return None, None
+    having = [n for n in addresses if any(b.startswith(f"refs/remotes/{n}/") for b in branches)]
+    usual = [name for name in addresses if (upstream or "").startswith(f"{name}/")]
+    chosen = next(iter([*usual, "origin", *addresses]), None)
+    if having:
+        return addresses[chosen if chosen in having else having[0]], True
+    return addresses.get(chosen, next(iter(addresses.values()), None)), False
+
+
+def without_credentials(address: str) -> str:
+    """Return the address of a remote without user names, passwords and queries.
+
+    `git@host:path` stays: there the name is part of the address.
+    """
+    scheme, mark, rest = address.partition("://")
+    if not mark:
+        return address
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{re.split('[?#]', path)[0]}"
