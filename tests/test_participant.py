@@ -30,6 +30,7 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from torch import nn
 
+from samerun import flatten
 from samerun.run import start_run
 from samerun.store import experiment_id, tracking_uri, use_store
 from workshop import cli
@@ -371,7 +372,7 @@ def shared_run(every=0.01, leave=False):
     publisher = Publisher(every)
     try:
         with mlflow.start_run(experiment_id=experiment_id("live")) as started, publisher:
-            mlflow.log_params({"training.epochs": "3", "api_key": "hidden-word"})
+            mlflow.log_params(flatten({"training.epochs": "3", "api_key": "hidden-word"}))
             yield started.info.run_id
     finally:
         if publisher._thread and not leave:

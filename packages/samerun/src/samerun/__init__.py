@@ -1,6 +1,6 @@
 """A record of every run by which somebody else can repeat it, kept by MLflow."""
 
-from samerun.config import flatten
+from samerun.config import flatten, to_yaml, with_secrets
 from samerun.data import dataset
 from samerun.errors import RecordError
 from samerun.find import choose_run, find_interrupted, last_step, wilson_interval
@@ -28,6 +28,8 @@ __all__ = [
     "requeued_run",
     "set_up",
     "start_run",
+    "to_yaml",
     "use_store",
     "wilson_interval",
+    "with_secrets",
 ]

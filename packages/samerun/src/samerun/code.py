@@ -12,11 +12,10 @@ from pathlib import Path
 
 from samerun import locked
 from samerun.known import Content, read
-from samerun.masking import SECRET_FILE
 from samerun.repository import GitError, git, remote_of
+from samerun.storable import described, left_out, rules_of, why_not_stored, without_secrets
 
 MEGABYTE = 2**20
-LARGEST_UNTRACKED_FILE = MEGABYTE
 ALL_BUT_LOCK = ("--", ".", ":(top,exclude)uv.lock")
 
 log = logging.getLogger(__name__)
@@ -26,6 +25,9 @@ log = logging.getLogger(__name__)
 class Code:
     """The state of the git checkout. `branch` is None when detached, `dirty` when unknown.
 
+    not_stored : changed files whose contents the patch lacks: large, binary, data, or with a secret
+        in them
+    reasons : of each of them its size, its digest and why
     moved_on : files that the disk holds in another state than the process imported; the patch has
         them as they were imported
     uncertain : files that had been edited before they could be read: what the process runs, or was
@@ -38,7 +40,8 @@ class Code:
     branch: str | None = None
     dirty: bool | None = None
     changed: tuple[str, ...] = ()
-    not_stored: tuple[str, ...] = ()  # untracked files that are large, binary or look secret
+    not_stored: tuple[str, ...] = ()
+    reasons: dict[str, str] = field(default_factory=dict)
     moved_on: tuple[str, ...] = ()
     uncertain: tuple[str, ...] = ()
     remote: str | None = None
@@ -120,22 +123,29 @@ def _state(
     ignored = [path for path in ours if not {path} & {*tracked, *untracked, *moved_on}]
     replaced = {path: ours[path].content for path in dict.fromkeys([*moved_on, *unseen])}
     lost = {path for path, content in replaced.items() if content is None}
-    storable = [
-        path
-        for path in [*untracked, *ignored]
-        if path not in replaced and _is_storable(root / path)
-    ]
-    as_used = {
-        path: content
-        for path, content in replaced.items()
-        if content is not None and (path in tracked or _may_be_stored(path, content))
-    }
+    rules = rules_of(root)
+    candidates = [path for path in [*untracked, *ignored] if path not in replaced]
+    reasons = left_out(root, candidates, rules)
+    storable = [path for path in candidates if path not in reasons]
+    as_used = {}
+    for path, content in replaced.items():
+        why = "larger than 1 MB" if content is None else None
+        if content is not None and path not in tracked:
+            why = why_not_stored(path, content, rules)
+        if why:
+            reasons[path] = described(ours[path].size, ours[path].sha256, why)
+        elif content is not None:
+            as_used[path] = content
     patch = b""
     differing = set(changed) - set(replaced)
     if changed or storable or as_used:
         patch, differing_as_used = _changes(root, base, index, storable, as_used, tracked, **where)
         differing |= differing_as_used
-    not_stored = {*untracked, *ignored, *lost, *replaced} - {*storable, *as_used}
+        patch, secret = without_secrets(patch, root, rules)
+        reasons |= secret
+        storable = [path for path in storable if path not in secret]
+        as_used = {path: content for path, content in as_used.items() if path not in secret}
+    not_stored = {*untracked, *ignored, *lost, *replaced, *reasons} - {*storable, *as_used}
     not_stored |= {path for path in changed if (root / path / ".git").exists() and path in tracked}
     held = {
         path: "patch" if path in differing or path not in tracked else "commit"
@@ -155,6 +165,7 @@ def _state(
         dirty=bool(everything) or (None if lock_is_unknown else False),
         changed=tuple(sorted(everything)),
         not_stored=tuple(sorted(not_stored)),
+        reasons=dict(sorted(reasons.items())),
         moved_on=tuple(sorted(moved_on)),
         remote=remote,
         pushed=pushed,
@@ -244,22 +255,6 @@ def _status(root: Path, **where: str) -> tuple[dict[str, str], list[str], list[s
         elif kind in fields_before_path:
             changed.append(entry.split(" ", fields_before_path[kind])[-1])
     return head, changed, untracked
-
-
-def _is_storable(path: Path) -> bool:
-    """Say whether an untracked file is text, small, and not by its name a secret."""
-    if path.is_symlink():
-        return True
-    try:
-        if not path.is_file() or path.stat().st_size > LARGEST_UNTRACKED_FILE:
-            return False
-        return _may_be_stored(path.name, path.read_bytes())
-    except OSError:
-        return False
-
-
-def _may_be_stored(path: str, content: bytes) -> bool:
-    return not SECRET_FILE.search(Path(path).name) and b"\0" not in content
 
 
 def _changes(

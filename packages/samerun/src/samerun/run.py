@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from samerun.data import Dataset
 from samerun.ending import cancelled_by_signals, held
 from samerun.errors import RecordError
+from samerun.masking import masked_text
 from samerun.requeue import job_tags
 from samerun.root import project_root
 from samerun.store import experiment_id, use_store
@@ -166,8 +167,8 @@ def _record_trace(
     try:
         record(collect(cfg, dataset, project_root(), overrides=overrides), folder)
     except Exception as error:  # whatever it is, the experiment matters more
-        log.warning("The trace of this run could not be recorded: %s", error)
+        log.warning("The trace of this run could not be recorded: %s", masked_text(str(error)))
         import mlflow
 
         with contextlib.suppress(Exception):
-            mlflow.set_tag("trace.problems", f"not recorded: {error}"[:1000])
+            mlflow.set_tag("trace.problems", masked_text(f"not recorded: {error}")[:1000])

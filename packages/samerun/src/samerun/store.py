@@ -14,6 +14,7 @@ from pathlib import Path
 
 from samerun.ending import end_lost_runs
 from samerun.errors import RecordError
+from samerun.guard import guard_client
 from samerun.moved import ARTIFACTS, bring_up_to_date
 from samerun.probe import check_address, check_answer, check_database
 from samerun.root import project_root
@@ -51,6 +52,7 @@ def use_store(*, create: bool = True) -> str:
     import mlflow
 
     _exit_at_once()
+    guard_client()
     store = local_store(uri)
     if store and not _is_created(store):
         if not create:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from samerun import imported, known, notebook
 from samerun.code import MEGABYTE, Code, State, checkout_state, warn
-from samerun.config import plain
+from samerun.config import as_yaml, without_secrets
 from samerun.data import Data, Dataset
 from samerun.errors import RecordError
 from samerun.known import Content, KnownFile
@@ -30,6 +30,7 @@ from samerun.machine import (
     read_lock,
 )
 from samerun.masking import masked, masked_arguments, masked_text
+from samerun.storable import without_values
 from samerun.store import own_uri
 from samerun.variables import set_variables
 
@@ -97,9 +98,11 @@ def collect(
             log.warning("The trace of this run lacks its %s: %s", item, problems[item])
             return otherwise
 
-    config = attempt("configuration", lambda: resolved(cfg), {})
+    config = attempt("configuration", lambda: without_secrets(cfg), {})
     if "configuration" in problems:  # an interpolation may fail: then as it is written
-        config = attempt("configuration as written", lambda: resolved(cfg, resolve=False), {})
+        config = attempt(
+            "configuration as written", lambda: without_secrets(cfg, resolve=False), {}
+        )
     if overrides is None:
         overrides = attempt("overrides", hydra_overrides, ())
     lock = attempt("lock", lambda: read_lock(root), None)
@@ -137,7 +140,7 @@ def collect(
         patch=state.patch,
         packages=tuple(f"{name}=={version}" for name, version in packages.items()),
         files=(*_known_files(used, state, root), *data_files),
-        cells=attempt("cells of the notebook", notebook.cells, None),
+        cells=attempt("cells of the notebook", _cells, None),
     )
 
 
@@ -167,9 +170,9 @@ def _known_files(used: Used, state: State, root: Path) -> list[KnownFile]:
     return sorted(files, key=lambda file: (file.kind, file.path))
 
 
-def resolved(cfg: "DictConfig | Mapping[str, object]", resolve: bool = True) -> dict[str, object]:
-    """Return the configuration as plain values, interpolations resolved and secrets masked."""
-    return {str(key): masked(value, str(key)) for key, value in plain(cfg, resolve=resolve).items()}
+def _cells() -> str | None:
+    cells = notebook.cells()
+    return None if cells is None else without_values(cells)
 
 
 def _data(dataset: Dataset | None) -> Data | None:
@@ -234,17 +237,19 @@ def tags(trace: Trace) -> dict[str, str]:
     }
     # A branch may have a name that is no Unicode; databases of a server take 5,000 characters.
     return {
-        f"trace.{name}": str(value).encode(errors="replace").decode()[:1000]
+        f"trace.{name}": masked_text(str(value), by_key=False)
+        .encode(errors="replace")
+        .decode()[:1000]
         for name, value in values.items()
         if value is not None
     }
 
 
 def to_json(trace: Trace) -> str:
-    """Return trace.json: all of the trace but what has files of its own."""
+    """Return trace.json: all of the trace but what has files of its own, without any secret."""
     fields = dataclasses.asdict(trace)
     del fields["patch"], fields["packages"], fields["cells"]
-    return json.dumps(fields, indent=2)
+    return json.dumps(masked(fields, by_key=False), indent=2)
 
 
 def from_json(
@@ -284,7 +289,6 @@ def record(trace: Trace, folder: str = FOLDER) -> None:
     The tags are set by the first trace of a run; that of a continuation goes below trace/.
     """
     import mlflow
-    import yaml
 
     if folder == FOLDER:
         mlflow.set_tags(tags(trace))
@@ -292,8 +296,7 @@ def record(trace: Trace, folder: str = FOLDER) -> None:
         files = Path(name)
         # As bytes: Windows would turn line ends, and paths may hold what is no Unicode.
         (files / "trace.json").write_bytes(to_json(trace).encode())
-        config = yaml.safe_dump(trace.config, sort_keys=False, allow_unicode=True)
-        (files / "config.yaml").write_bytes(config.encode(errors="replace"))
+        (files / "config.yaml").write_bytes(as_yaml(trace.config).encode(errors="replace"))
         (files / "packages.txt").write_bytes("".join(f"{p}\n" for p in trace.packages).encode())
         if trace.patch:
             (files / "changes.patch").write_bytes(trace.patch)

@@ -152,7 +152,7 @@ def _sections(trace: Trace, run: "Run | None") -> dict[str, Rows]:
         ("remote", _remote(code)),
         ("files", state),
         ("changed", _listed(code.changed)),
-        ("not stored", _listed(code.not_stored)),
+        ("not stored", _listed(_with_reasons(code))),
         ("since edited", _listed(code.moved_on)),
         ("uncertain", _listed(code.uncertain)),
         ("used, not kept", _listed(_not_kept(trace))),
@@ -203,6 +203,11 @@ def _not_kept(trace: Trace) -> list[str]:
         for file in trace.files
         if file.held == "nowhere" and file.kind != "data"
     ]
+
+
+def _with_reasons(code: Code) -> list[str]:
+    named = {path: code.reasons.get(path, "") for path in code.not_stored}
+    return [f"{path} ({why})" if why else path for path, why in named.items()]
 
 
 def _outcome(run: "Run") -> Rows:
