@@ -7,9 +7,15 @@ from fake_secrets import FAKE, hexadecimal, noise
 from record_fixtures import FakeDataset, git
 
 from samerun import RecordError, flatten, trace
+from samerun.masking import forget
 from samerun.storable import Rules, rules_of, secret_in, why_not_stored
 
 WORD = noise(14)
+
+
+@pytest.fixture(autouse=True)
+def nothing_known() -> None:
+    forget()
 
 
 @pytest.mark.parametrize("kind", FAKE)
