@@ -6,6 +6,7 @@ uv run part1_logistic_regression/train.py -m model.C=0.001,0.01,0.1
 """
 
 import logging
+import math
 import warnings
 
 import hydra
@@ -51,16 +52,23 @@ def score(y: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     }
 
 
-def plot_templates(model: Pipeline, classes: tuple[str, ...]) -> plt.Figure:
-    """Draw what each pixel adds to the score of each class: red speaks for it, blue against."""
-    black, single_pixels = np.zeros((1, 784)), np.eye(784)
+def plot_templates(model: Pipeline, shape: tuple[int, int], classes: tuple[str, ...]) -> plt.Figure:
+    """Draw what each pixel adds to the score of each class: red speaks for it, blue against.
+
+    shape : the height and width of an image
+    """
+    black, single_pixels = np.zeros((1, math.prod(shape))), np.eye(math.prod(shape))
     weights = model.decision_function(single_pixels) - model.decision_function(black)
-    templates = weights.T.reshape(-1, 28, 28)
+    templates = weights.T.reshape(-1, *shape)
     limit = np.abs(templates).max()
-    figure, axes = plt.subplots(2, 5, figsize=(10, 4.4))
-    for axis, template, name in zip(axes.flat, templates, classes, strict=True):
+    rows = math.ceil(len(templates) / 5)
+    figure, axes = plt.subplots(rows, 5, figsize=(10, 2.2 * rows), squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    names = classes[-len(templates) :]  # of two classes, only the second one has a template
+    for axis, template, name in zip(axes.flat, templates, names, strict=False):
         axis.imshow(template, cmap="RdBu_r", vmin=-limit, vmax=limit)
-        axis.set(title=name, xticks=[], yticks=[])
+        axis.set(title=name)
     return figure
 
 
@@ -108,7 +116,8 @@ def main(cfg: DictConfig) -> None:
             ## train_f1_macro, val_accuracy ...
             ##END##
 
-        mlflow.log_figure(plot_templates(model, dataset.classes), "weight_templates.png")
+        templates = plot_templates(model, dataset.train.images.shape[1:], dataset.classes)
+        mlflow.log_figure(templates, "weight_templates.png")
 
         ##TODO 1.7## Log the confusion matrix of the test set, in counts and labelled with the names
         ## of the classes, as the figure confusion_matrix.png.

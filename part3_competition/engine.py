@@ -1,12 +1,14 @@
 """What an epoch is made of: a pass over the training set with all that the recipe asks for."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from workshop.errors import WorkshopError
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -71,3 +73,29 @@ def computing_in(precision: torch.dtype, device: torch.device) -> torch.autocast
 def accuracy(logits: Tensor, labels: Tensor) -> float:
     """Return the share of images whose largest logit is that of their label."""
     return (logits.argmax(dim=1) == labels).double().mean().item()
+
+
+def check_fit(model: nn.Module, images: Tensor, classes: Sequence[str]) -> None:
+    """Refuse a model made for other images, or for another number of classes, than the data has.
+
+    Raises
+    ------
+    WorkshopError
+        It cannot take the images, or returns fewer or more logits than there are classes.
+    """
+    model.eval()
+    try:
+        with torch.inference_mode():
+            shape = tuple(model(images[:2]).shape)
+    except RuntimeError as error:
+        size = " x ".join(map(str, images.shape[2:]))
+        raise WorkshopError(
+            f"The model cannot take the images of this data set, {size} pixels: {error}. Expected "
+            "a model made for them: see the arguments of its class in models.py, and conf/model/."
+        ) from None
+    if shape != (len(images[:2]), len(classes)):
+        raise WorkshopError(
+            f"For {len(images[:2])} images the model returns values of shape {shape}, expected "
+            f"{(len(images[:2]), len(classes))}: the data set has {len(classes)} classes. See the "
+            "arguments of its class in models.py, and conf/model/."
+        )

@@ -1,10 +1,11 @@
-"""The models. Each takes images of shape (n, 1, 28, 28) and returns logits of shape (n, 10).
+"""The models. Each takes images of shape (n, 1, side, side) and returns logits, (n, classes).
 
 To add one: write a class here, and a file in conf/model that names it.
 """
 
 from torch import Tensor, nn
 
+SIDE = 28  # pixels, of both data sets
 CLASSES = 10
 
 
@@ -20,15 +21,16 @@ class Baseline(nn.Module):
     """Two convolutions with 2x2 max-pooling and one linear layer: beat it.
 
     width : the channels of the first convolution; the second one has twice as many
+    side, classes : the height and width of an image, and how many classes there are
     """
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, side: int = SIDE, classes: int = CLASSES):
         super().__init__()
         self.layers = nn.Sequential(
             conv(1, width, halve=True),
             conv(width, 2 * width, halve=True),
             nn.Flatten(),
-            nn.Linear(2 * width * 7 * 7, CLASSES),
+            nn.Linear(2 * width * (side // 4) ** 2, classes),
         )
 
     def forward(self, images: Tensor) -> Tensor:

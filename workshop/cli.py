@@ -4,6 +4,7 @@ Every import that takes time stands in the command that needs it, so that --help
 """
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -49,6 +50,18 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("run_id", metavar="RUN_ID", help="the run's id, or the beginning of it")
     add_store_option(add)
     add.set_defaults(command=show_trace)
+
+    add = commands.add_parser("lift", help="make a part a project of your own")
+    add.add_argument("part", metavar="PART", help="part1, part2 or part3")
+    add.add_argument("folder", type=Path, help="a new folder, outside of this one")
+    add.add_argument(
+        "--from",
+        dest="origin",
+        choices=("own", "solutions"),
+        default="auto",
+        help="whose code (default: yours, if all its TODOs are done)",
+    )
+    add.set_defaults(command=_lift)
 
     add = commands.add_parser("data", help="fetch Fashion-MNIST before it is needed, and verify it")
     add.set_defaults(command=_data)
@@ -122,6 +135,16 @@ def _hint(options: argparse.Namespace) -> int:
     if options.todo not in holes:
         raise WorkshopError(f"There is no TODO {options.todo!r}. There are: {', '.join(holes)}")
     report.hint(holes[options.todo], options.step)
+    return 0
+
+
+def _lift(options: argparse.Namespace) -> int:
+    from workshop import course, lift
+
+    read = course.load()
+    made = lift.lift(read, read.part(options.part), options.folder, options.origin)
+    print(f"{made.folder} is a project of its own.", *made.notes, sep="\n")
+    print("Its first run:", f"  cd {shlex.quote(str(made.folder))}", "  uv run train.py", sep="\n")
     return 0
 
 

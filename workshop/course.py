@@ -95,6 +95,23 @@ class Course:
     def part_of(self, hole: Hole) -> Part:
         return next(part for part in self.parts if part.folder == hole.part)
 
+    def part(self, name: str) -> Part:
+        """Return the part that `name` means: its folder, `part1` or `1`.
+
+        Raises
+        ------
+        WorkshopError
+            There is none.
+        """
+        short = name.strip("/\\").removeprefix("part")
+        for part in self.parts:
+            if short in (part.folder.removeprefix("part"), part.folder[len("part")]):
+                return part
+        raise WorkshopError(
+            f"{name!r} is no part of this workshop. There are: "
+            f"{', '.join(part.folder for part in self.parts)}"
+        )
+
     def select(self, what: str | None) -> list[Hole]:
         """Return the holes that `what` names: a TODO, a part (its folder, `part1` or `1`), or all.
 

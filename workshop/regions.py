@@ -80,6 +80,17 @@ def fill(text: str, bodies: Mapping[str, str], notebook: bool = False) -> str:
     return _rewrite(text, notebook, lambda region: bodies.get(region.id))
 
 
+def without_markers(text: str) -> str:
+    """Return the text with its regions' markers and questions left out, and their bodies kept."""
+    kept, asking = [], False
+    for line in text.splitlines(keepends=True):
+        bare = line.rstrip("\r\n")
+        asking = bool(MARKER.match(bare)) or (asking and bool(CONTINUED.match(bare)))
+        if not asking and not END.match(bare):
+            kept.append(line)
+    return "".join(kept)
+
+
 def _rewrite(text: str, notebook: bool, replace: Callable[[Region], str | None]) -> str:
     """Ask for every region what shall stand in it; None leaves it."""
     if not notebook:

@@ -14,7 +14,7 @@ import hydra
 import mlflow
 import torch
 from checkpoints import keep_best, log_checkpoints
-from engine import accuracy, predict, train_epoch
+from engine import accuracy, check_fit, predict, train_epoch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from resuming import CONFIG, FOLDER, Progress, load_state, save, save_state, to_continue
@@ -61,6 +61,7 @@ def main(cfg: DictConfig) -> None:
     ##END##
     train_images, train_labels = to_tensors(dataset, dataset.train, device)
     val_images, val_labels = to_tensors(dataset, dataset.val, device)
+    check_fit(model, val_images, dataset.classes)
     order = torch.Generator().manual_seed(cfg.seed)  # of the images, drawn anew for every epoch
 
     changing = {"model": model, "optimizer": optimizer, "order": order}

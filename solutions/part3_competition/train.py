@@ -17,7 +17,7 @@ import hydra
 import mlflow
 import resuming
 import torch
-from engine import PRECISIONS, accuracy, average_of, predict, train_epoch
+from engine import PRECISIONS, accuracy, average_of, check_fit, predict, train_epoch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch.optim.lr_scheduler import LambdaLR
@@ -72,6 +72,7 @@ def experiment(
     dataset, normalise = instantiate(cfg.data), cfg.training.normalise  # without its test set
     train_images, train_labels = to_tensors(dataset, dataset.train, device, normalise)
     val_images, val_labels = to_tensors(dataset, dataset.val, device, normalise)
+    check_fit(model, val_images, dataset.classes)
     order = torch.Generator().manual_seed(cfg.seed)
     steps = cfg.training.epochs * (len(train_labels) // cfg.training.batch_size)
     if not steps:
