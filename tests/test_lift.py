@@ -267,7 +267,8 @@ def test_a_model_that_does_not_fit_the_data_is_refused_before_it_is_trained(
 
 
 def blocks(readme: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", readme.read_text("utf-8"), re.M | re.S)
+    found = re.findall(r"^```(\w*)\n(.*?)^```", readme.read_text("utf-8"), re.M | re.S)
+    return [block for name, block in found if name == language]
 
 
 def execute(folder: Path, line: str) -> str:
