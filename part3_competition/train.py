@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
-from samerun import continue_run, flatten, last_step, set_up, start_run
+from samerun import command_for, continue_run, flatten, last_step, set_up, start_run
 from workshop.errors import WorkshopError, plain_errors
 
 from data import shuffled, to_tensors
@@ -140,10 +140,10 @@ def main(cfg: DictConfig) -> None:
         log.info("val accuracy %.4f", experiment(cfg, interrupted=interrupted))
     except KeyboardInterrupt:
         if run := mlflow.last_active_run():
-            again = f"uv run part3_competition/train.py training.resume={run.info.run_id}"
+            again = command_for("train.py", f"training.resume={run.info.run_id}")
             log.warning("Stopped. To continue: %s", again)
         raise
-    log.info("When it is final: uv run part3_competition/evaluate.py run_id=latest")
+    log.info("When it is final: %s", command_for("evaluate.py", "run_id=latest"))
 
 
 if __name__ == "__main__":

@@ -9,11 +9,9 @@ import contextlib
 import datetime
 import logging
 import os
-import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import optuna
 from hydra.experimental.callback import Callback
@@ -30,8 +28,10 @@ from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from samerun.command import command_for
 from samerun.config import flatten
 from samerun.errors import RecordError, innermost
+from samerun.find import see_all
 from workshop.course import ROOT
 from workshop.errors import WorkshopError
 from workshop.study_state import StateChanged, check_state, keep_state
@@ -373,22 +373,13 @@ def conclude(config: DictConfig) -> None:
         client.log_metric(parent, "best_val_accuracy", best.value, step=best.number)
         client.set_tag(parent, "best_trial", best.user_attrs[RUN])
         print(f"Best: trial {best.number}, val accuracy {best.value:.4f}")
-        print(f"To train it: {retrain(best.user_attrs[OVERRIDES])}")
+        print(f"To train it: {command_for('train.py', *best.user_attrs[OVERRIDES])}")
     mlflow.log_text(study.trials_dataframe().to_csv(index=False), "study/trials.csv", run_id=parent)
     for name, figure in pictures(study).items():
         whole = {"bbox_inches": "tight"}  # long names stand outside of the axes
         client.log_figure(parent, figure, f"study/{name}.png", save_kwargs=whole)
     client.set_terminated(parent, "FINISHED")
-    print(f"Pictures: uv run mlflow ui --port 5050, the run {parent}, Artifacts, study/")
-
-
-def retrain(overrides: Sequence[str]) -> str:
-    """Return the command that trains what a trial trained."""
-    script = Path(sys.argv[0]).resolve().with_name("train.py")
-    if script.is_relative_to(ROOT):
-        script = script.relative_to(ROOT)
-    quoted = [f'"{o}"' if set(o) & set(" []{}()*?|&;<>$!'") else o for o in overrides]
-    return " ".join(["uv run", script.as_posix(), *quoted])
+    print(f"Pictures: {see_all()}, the run {parent}, Artifacts, study/")
 
 
 def pictures(study: optuna.Study) -> dict:

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from resuming import CONFIG, FOLDER, Progress, load_state, save, save_state, to_continue
 from tqdm import tqdm
 
-from samerun import continue_run, flatten, last_step, set_up, start_run
+from samerun import command_for, continue_run, flatten, last_step, set_up, start_run
 from workshop.errors import WorkshopError, plain_errors
 
 from data import shuffled, to_tensors
@@ -117,11 +117,11 @@ def main(cfg: DictConfig) -> None:
         except KeyboardInterrupt:
             log_checkpoints(folder)  # again, for it may have come in the middle of that
             log.warning("Stopped: %d epochs are done. To continue:", progress.epoch)
-            log.warning("uv run part2_mlp_cnn/train.py training.resume=%s", run_id)
+            log.warning(command_for("train.py", f"training.resume={run_id}"))
             raise
 
     log.info("val accuracy %.4f, in epoch %d", progress.best_accuracy, progress.best_epoch)
-    log.info("To evaluate: uv run part2_mlp_cnn/evaluate.py run_id=%s", run_id)
+    log.info("To evaluate: %s", command_for("evaluate.py", f"run_id={run_id}"))
 
 
 if __name__ == "__main__":

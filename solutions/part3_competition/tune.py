@@ -87,7 +87,8 @@ def objective(trial: Trial, cfg: DictConfig, fixed: Sequence[str], parent: str) 
         return pruned
 
     name = trial_name(trial.number)
-    accuracy = experiment(composed, stop, run_name=name, overrides=overrides, parent=parent)
+    recorded = {"overrides": overrides, "script": "train.py"}  # which repeats this trial alone
+    accuracy = experiment(composed, stop, run_name=name, parent=parent, **recorded)
     trial.set_user_attr(RUN, mlflow.last_active_run().info.run_id)
     if pruned:  # after the run, which would end as failed otherwise
         raise optuna.TrialPruned

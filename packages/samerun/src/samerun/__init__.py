@@ -1,5 +1,6 @@
 """A record of every run by which somebody else can repeat it, kept by MLflow."""
 
+from samerun.command import command_for, hydra_overrides
 from samerun.config import flatten, to_yaml, with_secrets
 from samerun.data import dataset
 from samerun.errors import RecordError
@@ -10,13 +11,13 @@ from samerun.repeatable import set_up
 from samerun.requeue import requeued_run
 from samerun.run import continue_run, start_run
 from samerun.store import no_progress_bars, use_store
-from samerun.trace import hydra_overrides
 
 watch()  # from here on, what is imported is kept as it was imported
 
 __all__ = [
     "RecordError",
     "choose_run",
+    "command_for",
     "continue_run",
     "dataset",
     "find_interrupted",

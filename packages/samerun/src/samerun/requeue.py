@@ -11,9 +11,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from samerun.command import hydra_overrides, running_script
 from samerun.root import project_root
 from samerun.store import use_store
-from samerun.trace import hydra_overrides, running_script
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -34,6 +34,7 @@ def start_run(
     experiment: str | None = None,
     run_name: str | None = None,
     overrides: Sequence[str] | None = None,
+    script: str | None = None,
     parent: str | None = None,
 ) -> "Iterator[ActiveRun]":
     """Start an MLflow run and record its trace.
@@ -51,6 +52,8 @@ def start_run(
     experiment : the name under which MLflow groups runs; otherwise `experiment` of cfg
     run_name : a name to show; MLflow makes one up otherwise
     overrides : in place of those of the Hydra job, for a configuration composed inside one
+    script : the name of the script, beside the running one, that takes these overrides: with it
+        the trace tells how to repeat this run alone
     parent : the id of the run that this one is a part of, such as the study of a trial
 
     Raises
@@ -84,7 +87,7 @@ def start_run(
         nested=parent is not None,
         parent_run_id=parent,
     )
-    with _traced(start, cfg, dataset, overrides, FOLDER) as run:
+    with _traced(start, cfg, dataset, overrides, FOLDER, script) as run:
         yield run
 
 
@@ -141,6 +144,7 @@ def _traced(
     dataset: Dataset | None,
     overrides: Sequence[str] | None,
     folder: str,
+    script: str | None = None,
 ) -> "Iterator[ActiveRun]":
     import mlflow
 
@@ -150,7 +154,7 @@ def _traced(
         with held(active.info.run_id), active as run:
             try:
                 mlflow.set_tags(job_tags(overrides))
-                _record_trace(cfg, dataset, overrides, folder)
+                _record_trace(cfg, dataset, overrides, folder, script)
                 yield run
             except KeyboardInterrupt:
                 mlflow.end_run("KILLED")  # MLflow by itself would call it FAILED
@@ -163,9 +167,11 @@ def _record_trace(
     dataset: Dataset | None,
     overrides: Sequence[str] | None,
     folder: str,
+    script: str | None,
 ) -> None:
     try:
-        record(collect(cfg, dataset, project_root(), overrides=overrides), folder)
+        seen = collect(cfg, dataset, project_root(), overrides=overrides, script=script)
+        record(seen, folder)
     except Exception as error:  # whatever it is, the experiment matters more
         log.warning("The trace of this run could not be recorded: %s", masked_text(str(error)))
         import mlflow

@@ -17,6 +17,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from samerun import imported, known, notebook
 from samerun.code import MEGABYTE, Code, State, checkout_state, warn
+from samerun.command import (
+    Command,
+    directory,
+    hydra_job,
+    hydra_overrides,
+    repeating,
+    running_script,
+)
 from samerun.config import as_yaml, without_secrets
 from samerun.data import Data, Dataset
 from samerun.errors import RecordError
@@ -68,6 +76,7 @@ class Trace:
     environment: Environment | None
     machine: Machine | None
     problems: dict[str, str]
+    repeat: Command | None = None
     variables: dict[str, str] = field(default_factory=dict)  # see `samerun.variables`
     schema: int = SCHEMA
     patch: bytes = b""
@@ -82,11 +91,13 @@ def collect(
     root: Path,
     *,
     overrides: Sequence[str] | None = None,
+    script: str | None = None,
 ) -> Trace:
     """Gather the trace of a run that is about to start. Never raises for an item it cannot have.
 
     `overrides` are those of the Hydra job unless given: a tuning trial, which composes a
-    configuration of its own inside a job, names them.
+    configuration of its own inside a job, names them, and the `script` beside the running one that
+    takes them.
     """
     problems: dict[str, str] = {}
 
@@ -103,6 +114,7 @@ def collect(
         config = attempt(
             "configuration as written", lambda: without_secrets(cfg, resolve=False), {}
         )
+    composed = overrides
     if overrides is None:
         overrides = attempt("overrides", hydra_overrides, ())
     lock = attempt("lock", lambda: read_lock(root), None)
@@ -127,7 +139,7 @@ def collect(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         seed=attempt("seed", lambda: _seed(config), None),
         script=attempt("script", lambda: running_script(root), None),
-        directory=attempt("directory", lambda: str(Path.cwd()), ""),
+        directory=attempt("directory", directory, ""),
         command=attempt("command", lambda: masked_arguments(sys.argv), ()),
         overrides=masked_arguments(overrides),
         config=config,
@@ -136,6 +148,11 @@ def collect(
         environment=attempt("environment", lambda: environment(lock, packages), None),
         machine=attempt("machine", machine, None),
         problems=problems,
+        repeat=attempt(
+            "command to repeat it",
+            lambda: repeating(cfg, root, overrides=composed, script=script),
+            None,
+        ),
         variables=attempt("variables", lambda: set_variables(own_uri()), {}),
         patch=state.patch,
         packages=tuple(f"{name}=={version}" for name, version in packages.items()),
@@ -151,7 +168,7 @@ def _used(attempt: Callable[[str, Callable[[], T], T], T]) -> Used:
     """Return the files that this process runs and was configured by, by kind."""
 
     def configuration() -> dict[Path, Content]:
-        job = _hydra_job()
+        job = hydra_job()
         return known.configuration(job) if job else {}
 
     return [
@@ -184,41 +201,6 @@ def _data(dataset: Dataset | None) -> Data | None:
 def _seed(config: Mapping[str, object]) -> int | None:
     seed = config.get("seed")
     return None if seed is None else int(str(seed))
-
-
-def _hydra_job() -> "DictConfig | None":
-    if "hydra" not in sys.modules:
-        return None
-    from hydra.core.hydra_config import HydraConfig
-
-    return HydraConfig.get() if HydraConfig.initialized() else None
-
-
-def hydra_overrides() -> tuple[str, ...]:
-    """Return the overrides of the running Hydra job; none outside Hydra."""
-    job = _hydra_job()
-    return tuple(job.overrides.task) if job else ()
-
-
-def running_script(root: Path) -> str | None:
-    """Return the script that runs, relative to the checkout if it lies there; None in a notebook.
-
-    In a worker of a Hydra launcher the command line names the launcher, so the script is looked
-    for beside the configuration folder that the job came from.
-    """
-    candidates = [Path(sys.argv[0])]
-    if job := _hydra_job():
-        for source in job.runtime.config_sources:
-            if source.provider == "main" and source.schema == "file":
-                for folder in (Path(source.path), Path(source.path).parent):
-                    candidates.append(folder / f"{job.job.name}.py")
-    for candidate in candidates:
-        script = candidate.resolve()
-        installed = Path(sys.prefix).resolve() in script.parents  # ipykernel_launcher.py, say
-        if script.suffix == ".py" and script.is_file() and not installed:
-            root = root.resolve()
-            return script.relative_to(root).as_posix() if root in script.parents else str(script)
-    return None
 
 
 def tags(trace: Trace) -> dict[str, str]:
@@ -269,9 +251,15 @@ def from_json(
                 f"This trace has the form {fields['schema']}, expected {SCHEMA}: another version "
                 "of samerun recorded it. Install that version to read it."
             )
-        kinds = {"code": Code, "data": Data, "environment": Environment, "machine": Machine}
+        kinds = {
+            "code": Code,
+            "data": Data,
+            "environment": Environment,
+            "machine": Machine,
+            "repeat": Command,
+        }
         for part, kind in kinds.items():
-            if fields[part] is not None:
+            if fields.get(part) is not None:
                 fields[part] = kind(**_tuples(fields[part]))
         fields["files"] = [KnownFile(**file) for file in fields.get("files", [])]
         return Trace(**_tuples(fields), patch=patch, packages=packages, cells=cells)

@@ -1,9 +1,9 @@
 """Fetching the trace of a run and showing it, with the commands that repeat the run."""
 
-import shlex
+import contextlib
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +11,12 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from samerun.code import Code
+from samerun.command import relative
 from samerun.config import leaves
 from samerun.errors import RecordError
 from samerun.find import check_artifacts_are_there, find_run
-from samerun.masking import MASK
+from samerun.quoting import command_line
+from samerun.root import root_of
 from samerun.store import no_progress_bars
 from samerun.trace import FOLDER, Trace, from_json
 
@@ -52,21 +54,41 @@ def fetch(run: "Run") -> Trace:
         problem = run.data.tags.get("trace.problems", "")
         why = problem if problem.startswith("not recorded") else "it was removed"
         raise RecordError(f"The trace of the run {run_id} is not there: {why}.")
+    with _downloaded(run) as folder:
+        return _read(folder)
+
+
+def continuations(run: "Run") -> list[Trace]:
+    """Return the traces of the continuations of a run, in their order. Raises as `read` does."""
+    with _downloaded(run) as folder:
+        later = sorted(folder.glob("continued-*"), key=lambda path: int(path.name.split("-")[1]))
+        return [_read(path) for path in later]
+
+
+@contextlib.contextmanager
+def _downloaded(run: "Run") -> Iterator[Path]:
+    from mlflow import MlflowClient
+
     with tempfile.TemporaryDirectory() as name, no_progress_bars():
-        folder = Path(client.download_artifacts(run_id, FOLDER, name))
-        patch, packages = folder / "changes.patch", folder / "packages.txt"
-        cells = folder / "cells.py"
-        return from_json(
-            (folder / "trace.json").read_text(encoding="utf-8"),
-            patch.read_bytes() if patch.exists() else b"",
-            tuple(packages.read_text(encoding="utf-8").splitlines()) if packages.exists() else (),
-            cells.read_text(encoding="utf-8") if cells.exists() else None,
-        )
+        yield Path(MlflowClient().download_artifacts(run.info.run_id, FOLDER, name))
+
+
+def _read(folder: Path) -> Trace:
+    patch, packages = folder / "changes.patch", folder / "packages.txt"
+    cells = folder / "cells.py"
+    return from_json(
+        (folder / "trace.json").read_text(encoding="utf-8"),
+        patch.read_bytes() if patch.exists() else b"",
+        tuple(packages.read_text(encoding="utf-8").splitlines()) if packages.exists() else (),
+        cells.read_text(encoding="utf-8") if cells.exists() else None,
+    )
 
 
 def show(run_id: str, console: "Console | None" = None) -> None:
     """Print the trace of a run and the commands that repeat it. Raises as `read` does."""
     from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
 
     if console is None:
         if hasattr(sys.stdout, "reconfigure"):
@@ -75,39 +97,74 @@ def show(run_id: str, console: "Console | None" = None) -> None:
     run = find_run(run_id)
     trace = fetch(run)
     console.print(table(trace, run))
-    console.print("To repeat it:", style="bold")
-    for line in repeat_commands(trace, run):
-        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+
+    def lines(title: str, commands: Sequence[str]) -> None:
+        """Print what is to be pasted: no line of it is broken."""
+        if commands:
+            console.print(title, style="bold")
+        for command in commands:
+            console.print(f"  {printable(command)}", markup=False, highlight=False, soft_wrap=True)
+
+    lines("To repeat it:", repeat_commands(trace, run, Path.cwd()))
+    later = continuations(run)
+    for number, again in enumerate(later, start=1):
+        code = again.code.commit or "no commit"
+        lines(f"Continued ({number}) {again.started}, from {code[:12]}:", [typed(again)])
+    for note in repeat_notes(trace, continued=bool(later)):
+        console.print(Padding(Text(printable(f"- {note}")), (0, 0, 0, 2)))
 
 
-def repeat_commands(trace: Trace, run: "Run") -> list[str]:
-    """Return the commands that repeat a run beside the present checkout.
+def typed(trace: Trace) -> str:
+    """Return the command of a run; that of an older samerun from its script and overrides."""
+    words = trace.repeat.words if trace.repeat else ()
+    if not trace.repeat and trace.script:
+        words = ("uv", "run", trace.script, *trace.overrides)
+    return command_line(words)
 
+
+def repeat_commands(trace: Trace, run: "Run", here: Path) -> list[str]:
+    """Return the commands that repeat a run beside the checkout around the folder `here`.
+
+    To be typed there. None where the trace does not hold what they need: see `repeat_notes`.
     A worktree, since `git checkout` would stumble over the uv.lock that uv rewrote.
     """
-    if trace.code.commit is None or trace.script is None:
-        missing = "commit" if trace.code.commit is None else "script"
-        return [f"# Not possible by command alone: the trace names no {missing}."]
-    folder = f"../repeat-{run.info.run_id[:8]}"
-    commands = [f"git worktree add --detach {folder} {trace.code.commit}"]
+    command = typed(trace)
+    if trace.code.commit is None or not command:
+        return []
+    folder = relative(root_of(here).parent / f"repeat-{run.info.run_id[:8]}", here)
+    commands = [command_line(["git", "worktree", "add", "--detach", folder, trace.code.commit])]
     stored = f"{FOLDER}/changes.patch"
     artifacts = urlsplit(run.info.artifact_uri)
     is_local = artifacts.scheme == "file"
     if trace.patch and not is_local:  # from here, where the environment is complete
-        download = f"uv run mlflow artifacts download -r {run.info.run_id}"
-        commands.append(f"{download} -a {stored} -d {folder}")
-    commands.append(f"cd {folder}")
+        download = ["uv", "run", "mlflow", "artifacts", "download", "-r", run.info.run_id]
+        commands.append(command_line([*download, "-a", stored, "-d", folder]))
+    commands.append(command_line(["cd", folder]))
     if trace.patch:  # before uv sync, which fills in the lock that the patch may change
         path = f"{url2pathname(artifacts.path)}/{stored}" if is_local else "changes.patch"
-        commands.append(f"git apply {shlex.quote(path)}")
+        commands.append(command_line(["git", "apply", path]))
+    if command.startswith("uv "):
+        # Not --locked: the committed lock has no addresses, and uv fills them in.
+        commands.append("uv sync")
+    if trace.repeat and trace.repeat.directory != ".":
+        commands.append(command_line(["cd", trace.repeat.directory]))
+    return [*commands, command]
+
+
+def repeat_notes(trace: Trace, *, continued: bool = False) -> list[str]:
+    """Return what a person has to know to repeat a run, beside the commands."""
+    notes = list(trace.repeat.notes) if trace.repeat else []
+    if trace.code.commit is None:
+        notes.append("The trace names no commit: not possible by command alone.")
+    if not trace.repeat and not trace.script:
+        notes.append("The trace names no script: not possible by command alone.")
     if trace.code.not_stored:
-        commands.append("# Copy the files that the trace names but does not hold.")
-    # Not --locked: the committed lock has no addresses, and uv fills them in, keeping versions.
-    commands.append("uv sync")
-    commands.append(printable(shlex.join(["uv", "run", trace.script, *trace.overrides])))
-    if any(MASK in override for override in trace.overrides):
-        commands.append(f"# Put the secrets back where it says {MASK}.")
-    return commands
+        notes.append("Copy the files that the trace names but does not hold.")
+    if continued:
+        notes.append(
+            "It was interrupted and continued: the first command alone goes on to its end."
+        )
+    return notes
 
 
 def table(trace: Trace, run: "Run | None" = None) -> "RenderableType":
@@ -143,7 +200,7 @@ def _sections(trace: Trace, run: "Run | None") -> dict[str, Rows]:
     sections["Run"] += [
         ("started", trace.started),
         ("directory", trace.directory),
-        ("command", " ".join(trace.command)),
+        ("command", command_line(trace.command)),
     ]
     state = {True: "changed since the commit", False: "as committed", None: "unknown"}[code.dirty]
     sections["Code"] = [
