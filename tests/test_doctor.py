@@ -1,6 +1,7 @@
 """What `workshop doctor` says of a machine."""
 
 import socket
+import sys
 
 import pytest
 
@@ -21,6 +22,28 @@ def test_a_folder_without_lock_and_git_is_named(tmp_path):
     assert findings["packages"].state == "FAIL"
     assert str(tmp_path) in findings["packages"].message
     assert findings["git"].state == "WARN"
+
+
+def fake_uv(folder, version):
+    program = folder / "uv"
+    program.write_text(f"#!/bin/sh\necho 'uv {version} (x86_64-unknown-linux-gnu)'\n")
+    program.chmod(0o755)
+    return str(program)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
+@pytest.mark.parametrize(("version", "state"), [("0.6.17", "FAIL"), ("0.7.0", "OK"), ("1.0", "OK")])
+def test_a_uv_older_than_the_project_asks_for_is_a_failure(version, state, monkeypatch, tmp_path):
+    monkeypatch.setenv("UV", fake_uv(tmp_path, version))
+    finding = found()["uv"]
+    assert finding.state == state and version in finding.message
+    assert ("expected >=0.7.0: uv self update" in finding.message) == (state == "FAIL")
+
+
+def test_a_missing_uv_is_a_warning(monkeypatch):
+    monkeypatch.delenv("UV", raising=False)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    assert found()["uv"].state == "WARN"
 
 
 def test_a_package_of_another_version_is_a_warning(monkeypatch):

@@ -5,7 +5,9 @@ import os
 import platform
 import shutil
 import socket
+import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,7 @@ class Finding:
 def findings(root: Path = ROOT) -> Iterator[Finding]:
     """Look at everything that the parts need, one after the other."""
     looks: dict[str, Callable[[Path], Finding]] = {
+        "uv": _uv,
         "Python": _python,
         "packages": _packages,
         "PyTorch": _torch,
@@ -47,6 +50,28 @@ def findings(root: Path = ROOT) -> Iterator[Finding]:
             yield look(root)
         except Exception as error:  # a look that fails is a finding, too
             yield Finding("FAIL", what, f"{type(error).__name__}: {error}")
+
+
+def _uv(root: Path) -> Finding:
+    from packaging.specifiers import SpecifierSet
+
+    # `uv run` names itself in UV; somebody who calls the environment's own commands has none.
+    program = os.environ.get("UV") or shutil.which("uv")
+    if program is None:
+        return Finding("WARN", "uv", "not found: open a new terminal, or install it as README says")
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=20)
+    version = said.stdout.split()[1]
+    required = _required_uv(root)
+    if not SpecifierSet(required).contains(version, prereleases=True):
+        return Finding("FAIL", "uv", f"{version}, expected {required}: uv self update")
+    return Finding("OK", "uv", version)
+
+
+def _required_uv(root: Path) -> str:
+    """Return which versions of uv the project's pyproject.toml asks for, "" for any."""
+    path = root / "pyproject.toml"
+    project = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return project.get("tool", {}).get("uv", {}).get("required-version", "")
 
 
 def _python(_: Path) -> Finding:

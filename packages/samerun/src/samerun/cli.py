@@ -10,7 +10,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status: 0 all well, 2 wrong input."""
     options = _parser().parse_args(arguments)
     try:
-        return options.command(options)
+        status: int = options.command(options)
+        return status
     except RecordError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from samerun import locked
 from samerun.known import Content, read
@@ -101,7 +102,7 @@ def checkout_state(
 
 
 def _state(
-    root: Path, lock: str | None, lock_is_unknown: bool, used: Mapping[Path, Content], **where: str
+    root: Path, lock: str | None, lock_is_unknown: bool, used: Mapping[Path, Content], **where: Any
 ) -> State:
     """Do what `checkout_state` does; `where` are git's variables if it shall look elsewhere."""
     index = root / os.fsdecode(git(root, "rev-parse", "--git-path", "index", **where)).strip("\n")
@@ -214,7 +215,7 @@ def _is_in_another_repository(path: Path, root: Path) -> bool:
     return any((folder / ".git").exists() for folder in around)
 
 
-def _tracked(root: Path, **where: str) -> dict[str, str]:
+def _tracked(root: Path, **where: Any) -> dict[str, str]:
     """Return the paths in git's index with a letter for their state and their mode."""
     listed = os.fsdecode(git(root, "ls-files", "-v", "-s", "-z", **where)).split("\0")
     return {
@@ -238,7 +239,7 @@ def _sources(root: Path, untracked: Sequence[str]) -> list[str]:
     return [p for p in untracked if SOURCES.search(p) and not LEFT_BY_RUNS.search(p)]
 
 
-def _status(root: Path, **where: str) -> tuple[dict[str, str], list[str], list[str]]:
+def _status(root: Path, **where: Any) -> tuple[dict[str, str], list[str], list[str]]:
     """Return git's headers (commit, branch), the changed and the untracked paths."""
     flags = ("--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--no-renames")
     head: dict[str, str] = {}
@@ -264,7 +265,7 @@ def _changes(
     untracked: Sequence[str],
     as_used: Mapping[str, bytes],
     tracked: Mapping[str, str],
-    **where: str,
+    **where: Any,
 ) -> tuple[bytes, set[str]]:
     """Return the difference to `base` without touching git's index, and what of `as_used` differs.
 
@@ -311,7 +312,7 @@ def _changes(
         return patch, {name for name in os.fsdecode(names).split("\0") if name}
 
 
-def _lock_changes(root: Path, lock: str | None, **where: str) -> bytes:
+def _lock_changes(root: Path, lock: str | None, **where: Any) -> bytes:
     """Return the patch from the committed uv.lock to the one on disk, empty if they lock the same.
 
     A lock that git ignores is no change of the checkout: what it locks, the trace has.

@@ -16,6 +16,7 @@ from samerun.quoting import command_line, fits_every_shell
 from samerun.root import project_root
 
 if TYPE_CHECKING:
+    from hydra.conf import HydraConf
     from omegaconf import DictConfig
 
 # What spreads the runs of a sweep, and has no effect on a run alone.
@@ -97,7 +98,7 @@ def command_for(script: str, *arguments: str) -> str:
     )
 
 
-def hydra_job() -> "DictConfig | None":
+def hydra_job() -> "HydraConf | None":
     """Return the configuration of the running Hydra job; None outside Hydra."""
     if "hydra" not in sys.modules:
         return None
@@ -185,7 +186,7 @@ def _options_of_python(script: Path) -> tuple[list[str], str | None]:
 
 
 def _hydra_arguments(
-    job: "DictConfig",
+    job: "HydraConf",
     script: Path | None,
     base: Path,
     overrides: Sequence[str] | None,
@@ -239,7 +240,7 @@ def _declared(script: Path) -> tuple[str | None, str | None]:
 
 
 def _notes(
-    words: Sequence[str], cfg: "DictConfig | Mapping[str, object]", job: "DictConfig | None"
+    words: Sequence[str], cfg: "DictConfig | Mapping[str, object]", job: "HydraConf | None"
 ) -> list[str]:
     notes = []
     if any(MASK in word for word in words):
@@ -252,7 +253,7 @@ def _notes(
 
 
 def _from_environment(
-    cfg: "DictConfig | Mapping[str, object]", job: "DictConfig | None"
+    cfg: "DictConfig | Mapping[str, object]", job: "HydraConf | None"
 ) -> dict[str, list[str]]:
     """Return the variables that the configuration took values from, and these values."""
     found: dict[str, list[str]] = {}

@@ -8,7 +8,7 @@ import contextlib
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from samerun.errors import RecordError
 from samerun.masking import MASK, is_secret, masked, remember
@@ -37,10 +37,10 @@ def as_yaml(config: "Mapping[str, object] | list[object]") -> str:
     """Return plain values as YAML."""
     if omegaconf := sys.modules.get("omegaconf"):  # its reader takes 1e-3 for a number, YAML's not
         with contextlib.suppress(omegaconf.errors.OmegaConfBaseException):  # a value like "${"
-            return omegaconf.OmegaConf.to_yaml(omegaconf.OmegaConf.create(config))
+            return str(omegaconf.OmegaConf.to_yaml(omegaconf.OmegaConf.create(config)))
     import yaml
 
-    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    return str(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
 
 def without_secrets(
@@ -60,7 +60,7 @@ def without_secrets(
     return {key: masked(value, str(key)) for key, value in values.items()}
 
 
-def _mask_references(resolved: object, written: object) -> object:
+def _mask_references(resolved: Any, written: object) -> Any:
     """Mask the values that are written as references to secrets."""
     if isinstance(written, str):
         if isinstance(resolved, bool) or resolved in (None, ""):
@@ -126,14 +126,15 @@ def plain(
     omegaconf = sys.modules.get("omegaconf")  # if it is not loaded, cfg holds nothing of its own
     options = {"resolve": resolve, "throw_on_missing": missing_is_an_error}
 
-    def converted(value: object) -> object:
+    def converted(value: object) -> Any:
         if omegaconf is not None and omegaconf.OmegaConf.is_config(value):
             return omegaconf.OmegaConf.to_container(value, enum_to_str=True, **options)
         if isinstance(value, Mapping):
             return {key: converted(item) for key, item in value.items()}
         return value
 
-    return converted(cfg)
+    as_plain: dict[str, object] = converted(cfg)
+    return as_plain
 
 
 def leaves(config: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -10,11 +10,11 @@ import platform
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -53,7 +53,7 @@ def cancelled_by_signals() -> Iterator[None]:
             raise KeyboardInterrupt from leaving
 
     handlers = {name: cancel for name in CANCEL} | {REQUEUE: requeue}
-    before: dict[int, Callable] = {}
+    before: dict[int, Any] = {}  # handlers, as the module signal knows them
 
     def ignore_more() -> None:
         for number in before:
@@ -146,7 +146,8 @@ def mark_lost(run: "Run") -> None:
 
 def _locks() -> Path:
     """Return the folder of locks: beside a local store, else among this machine's own files."""
-    from samerun.store import ARTIFACTS, local_store, tracking_uri
+    from samerun.moved import ARTIFACTS
+    from samerun.store import local_store, tracking_uri
 
     store = local_store(tracking_uri())
     if store:

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -39,7 +39,7 @@ def find_run(run_id: str) -> "Run":
 
     client = MlflowClient()
     every = [e.experiment_id for e in client.search_experiments(view_type=ViewType.ALL)]
-    found = []
+    found: list[Run] = []
     if re.fullmatch("[0-9a-f]{1,32}", run_id):  # nothing else may reach the filter
         begins_so = f"attributes.run_id LIKE '{run_id}%'"
         found = client.search_runs(every, begins_so, ViewType.ALL, max_results=10)
@@ -115,7 +115,9 @@ def _latest_or_best(which: str, experiment: str, metric: str) -> "Run":
             "Start a run first, or let `experiment` name one of them."
         )
     finished = "attributes.status = 'FINISHED'"
-    runs = client.search_runs([found.experiment_id], finished, max_results=1, order_by=[LATEST])
+    runs: list[Run] = client.search_runs(
+        [found.experiment_id], finished, max_results=1, order_by=[LATEST]
+    )
     if runs and which == "best":
         # By digest, since two data sets may bear one name; in pages, for a filter cannot ask for
         # runs without one.
@@ -139,7 +141,7 @@ def _latest_or_best(which: str, experiment: str, metric: str) -> "Run":
     return runs[0]
 
 
-def _pages(client: "MlflowClient", experiment: str, **what: object) -> "Iterator[Run]":
+def _pages(client: "MlflowClient", experiment: str, **what: Any) -> "Iterator[Run]":
     """Yield the runs of an experiment, asking for the next ones only when they are needed."""
     token = None
     while True:

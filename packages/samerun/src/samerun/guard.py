@@ -17,7 +17,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from samerun.config import as_yaml
 from samerun.masking import MASK, as_text, is_harmless, is_known, is_secret, masked_text, words
@@ -262,7 +262,7 @@ def masked_document(text: str, suffix: str = "") -> str:
     return masked_text(text, by_key=False)
 
 
-def _read(text: str, suffix: str) -> object | None:
+def _read(text: str, suffix: str) -> Any:
     """Return what a JSON or YAML file says; None if it is none of them, or not what it seems."""
     try:
         if suffix == ".json":
@@ -279,7 +279,7 @@ def _read(text: str, suffix: str) -> object | None:
     return None
 
 
-def _hide_known(value: object, key: str = "") -> object:
+def _hide_known(value: object, key: str = "") -> Any:
     match value:
         case Mapping():
             return {name: _hide_known(item, str(name)) for name, item in value.items()}

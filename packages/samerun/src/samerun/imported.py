@@ -23,7 +23,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, FrameType, ModuleType
 
 from samerun.known import Content, content_of
 
@@ -151,7 +151,7 @@ def _running_code() -> dict[str, list[CodeType]]:
     A worker gets the functions of a script by value, so that no module of it need be there.
     """
     found: dict[str, list[CodeType]] = {}
-    frame = sys._getframe()
+    frame: FrameType | None = sys._getframe()
     while frame is not None:
         file = frame.f_code.co_filename
         if file not in _looked_at and os.path.isfile(file):
@@ -227,7 +227,7 @@ def _hand_over() -> None:
     """
     file = getattr(sys.modules.get("__main__"), "__file__", None)
     kept = _files.get(Path(file).resolve()) if file else None
-    if kept is None or kept.content is None or not kept.certain:
+    if file is None or kept is None or kept.content is None or not kept.certain:
         return
     packed = base64.b64encode(zlib.compress(kept.content)).decode()
     value = json.dumps({"file": os.path.abspath(file), "content": packed})

@@ -186,7 +186,8 @@ def masked_text(text: str, *, by_key: bool = True) -> str:
 
 
 def _masked_beside_keys(text: str) -> str:
-    parts, position = [], 0
+    parts: list[str] = []
+    position = 0
     for found in _BEFORE_VALUE.finditer(text):
         if found.start() < position or not is_secret(found["key"] or found["option"]):
             continue

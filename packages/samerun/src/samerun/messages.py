@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 from samerun.ending import cancelled_by_signals
 from samerun.errors import RecordError, innermost
@@ -15,9 +15,18 @@ FULL = "HYDRA_FULL_ERROR"  # Hydra's own variable: 1 shows every traceback
 Main = TypeVar("Main", bound=Callable[..., object])
 
 
-def plain_errors(
-    main: Main | None = None, *, more: Callable[[Exception], str | None] | None = None
-) -> Main | Callable[[Main], Main]:
+More = Callable[[Exception], str | None]
+
+
+@overload
+def plain_errors(main: Main, *, more: More | None = None) -> Main: ...
+
+
+@overload
+def plain_errors(main: None = None, *, more: More | None = None) -> Callable[[Main], Main]: ...
+
+
+def plain_errors(main: Any = None, *, more: More | None = None) -> Any:
     """Let the `main` of a script end bad input, Ctrl+C and SIGTERM without a traceback.
 
     Goes between `@hydra.main`, if there is one, and the function. A RecordError, an error of Hydra
@@ -34,7 +43,7 @@ def plain_errors(
         _check_yaml(Path(main.__code__.co_filename).parent / "conf")
 
     @functools.wraps(main)
-    def wrapper(*args, **kwargs):
+    def wrapper(*args: object, **kwargs: object) -> object:
         try:
             with cancelled_by_signals():
                 return main(*args, **kwargs)

@@ -29,11 +29,11 @@ def set_up(seed: int, threads: int, device: str) -> "torch.device":
     if not torch.cuda.is_available():
         # Python's own mark of a module that cannot be imported. PyTorch imports Triton with the
         # first optimizer, and with it in memory a process takes more than a second to end.
-        sys.modules.setdefault("triton", None)
+        sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
     # cuBLAS is repeatable only with a workspace of fixed size, named before its first use.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)  # refuses an operation that is not repeatable
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a search for bugs, and slow
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a search for bugs, and slow
     torch.set_num_threads(threads)
     torch.manual_seed(seed)  # not Python's random: MLflow draws the names of runs from it
     return pick_device(device)

@@ -57,7 +57,9 @@ def remote_of(root: Path, commit: str, upstream: str | None) -> tuple[str | None
     chosen = next(iter([*usual, "origin", *addresses]), None)
     if having:
         return addresses[chosen if chosen in having else having[0]], True
-    return addresses.get(chosen, next(iter(addresses.values()), None)), False
+    if chosen in addresses:
+        return addresses[chosen], False
+    return next(iter(addresses.values()), None), False
 
 
 def without_credentials(address: str) -> str:

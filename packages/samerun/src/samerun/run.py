@@ -108,7 +108,7 @@ def _import_skops() -> None:
     skops looks into every module of scikit-learn, and one of those imports PyTorch if it can.
     """
     if "sklearn" in sys.modules and "torch" not in sys.modules:
-        sys.modules["torch"] = None  # Python's own mark of a module that cannot be imported
+        sys.modules["torch"] = None  # type: ignore[assignment]  # Python's own mark of a module that cannot be imported
         try:
             with contextlib.suppress(Exception):  # if it is needed, it will fail where it is
                 importlib.import_module("skops.io")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from samerun import imported, known, notebook
 from samerun.code import MEGABYTE, Code, State, checkout_state, warn
@@ -109,16 +109,16 @@ def collect(
             log.warning("The trace of this run lacks its %s: %s", item, problems[item])
             return otherwise
 
-    config = attempt("configuration", lambda: without_secrets(cfg), {})
+    config: dict[str, object] = attempt("configuration", lambda: without_secrets(cfg), {})
     if "configuration" in problems:  # an interpolation may fail: then as it is written
         config = attempt(
             "configuration as written", lambda: without_secrets(cfg, resolve=False), {}
         )
     composed = overrides
     if overrides is None:
-        overrides = attempt("overrides", hydra_overrides, ())
+        overrides = attempt("overrides", hydra_overrides, tuple[str, ...]())
     lock = attempt("lock", lambda: read_lock(root), None)
-    packages = attempt("packages", installed_packages, {})
+    packages: dict[str, str] = attempt("packages", installed_packages, {})
     used = _used(attempt)
     now = {path: content for _, files in used for path, content in files.items()}
     state = attempt("code", lambda: checkout_state(root, lock, "lock" in problems, now), State())
@@ -129,12 +129,14 @@ def collect(
         log.warning("The changes since the last commit are too large to keep. Commit them.")
         held = {path: where for path, where in state.held.items() if where != "patch"}
         state = dataclasses.replace(state, patch=b"", held=held)
-    uncertain = [path for path, content in now.items() if not content.certain]
-    uncertain = sorted({known.shown(path, root.resolve()) for path in uncertain})
+    unsure = [path for path, content in now.items() if not content.certain]
+    uncertain = sorted({known.shown(path, root.resolve()) for path in unsure})
     moved_links = [known.shown(path, root.resolve()) for path in imported.moved_links()]
     code = dataclasses.replace(state.code, uncertain=tuple(uncertain + moved_links))
     warn(code, state.without_commit)
-    data_files = attempt("files of the data", lambda: known.data_files(dataset, root), [])
+    data_files: list[KnownFile] = attempt(
+        "files of the data", lambda: known.data_files(dataset, root), []
+    )
     return Trace(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         seed=attempt("seed", lambda: _seed(config), None),
@@ -164,7 +166,11 @@ def collect(
 Used = list[tuple[str, dict[Path, Content]]]
 
 
-def _used(attempt: Callable[[str, Callable[[], T], T], T]) -> Used:
+class Attempt(Protocol):
+    def __call__(self, item: str, gather: Callable[[], T], otherwise: T) -> T: ...
+
+
+def _used(attempt: Attempt) -> Used:
     """Return the files that this process runs and was configured by, by kind."""
 
     def configuration() -> dict[Path, Content]:
@@ -267,7 +273,7 @@ def from_json(
         raise RecordError(f"trace.json cannot be read ({error}): it was altered.") from error
 
 
-def _tuples(fields: dict[str, object]) -> dict[str, object]:
+def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(item) if isinstance(item, list) else item for key, item in fields.items()}
 
 
