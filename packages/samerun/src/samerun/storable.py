@@ -277,7 +277,7 @@ def _looks_random(key: str, value: str) -> bool:
     if _NAME_LIKE.fullmatch(
         words
     ):  # `password = "Kugelblitz"` is none, `token = "access_token"` is
-        return password and words.isalpha() and len(words) >= 8 and not is_secret(words)
+        return password and words.isalnum() and len(words) >= (8 if words.isalpha() else 6)
     if len(words) < (6 if password else 8):
         return False
     return _bits(words) >= (2.3 if password else 2.8)
