@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from sklearn.metrics import ConfusionMatrixDisplay, classification_report
 from torch import Tensor
 
-from samerun import choose_run, no_progress_bars, set_up, wilson_interval
+from samerun import choose_run, no_progress_bars, set_up, wilson_interval, with_secrets
 from workshop.errors import WorkshopError, plain_errors
 
 from data import to_tensors
@@ -104,6 +104,7 @@ def main(cfg: DictConfig) -> None:
 
     with no_progress_bars():
         trained, weights = restore(run_id)
+    trained = with_secrets(trained, cfg, needed=("seed", "training.threads", "data", "model"))
     device = set_up(trained.seed, trained.training.threads, cfg.device)
     dataset = instantiate(trained.data)
     digest = run.data.tags.get("trace.dataset_digest", dataset.digest)

@@ -33,7 +33,7 @@ def main(cfg: DictConfig) -> None:
     if "test_accuracy" in metrics:
         log.info("The run %s has seen the test set already: nothing is computed again.", run_id)
     else:
-        metrics = score(run, cfg.device)
+        metrics = score(run, cfg)
         # The run has ended and shall not be opened again: this names it instead.
         mlflow.log_metrics(metrics, run_id=run_id, timestamp=run.info.end_time)
     values = [metrics[f"test_accuracy{end}"] for end in ("", "_low", "_high")]
@@ -49,9 +49,9 @@ def main(cfg: DictConfig) -> None:
         )
 
 
-def score(run: Run, device_name: str) -> dict[str, float]:
+def score(run: Run, cfg: DictConfig) -> dict[str, float]:
     """Return the metrics of a run's best weights on the test set."""
-    trained, model, dataset, device = load_trained(run, load_dataset, device_name)
+    trained, model, dataset, device = load_trained(run, load_dataset, cfg.device, cfg)
     images, _ = to_tensors(dataset, dataset.test, device, trained.training.normalise)
     precision = PRECISIONS[trained.training.precision]
     logits = predict(model, images, trained.training.mirror, precision)

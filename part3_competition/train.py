@@ -19,11 +19,19 @@ import resuming
 import torch
 from engine import PRECISIONS, accuracy, average_of, check_fit, predict, train_epoch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
-from samerun import command_for, continue_run, flatten, last_step, set_up, start_run
+from samerun import (
+    command_for,
+    continue_run,
+    flatten,
+    last_step,
+    set_up,
+    start_run,
+    to_yaml,
+)
 from workshop.errors import WorkshopError, plain_errors
 
 from data import shuffled, to_tensors
@@ -96,7 +104,7 @@ def experiment(
         else:
             weights = sum(p.numel() for p in model.parameters())
             mlflow.log_params({**flatten(cfg), "weights": weights})
-            mlflow.log_text(OmegaConf.to_yaml(cfg, resolve=True), resuming.CONFIG)
+            mlflow.log_text(to_yaml(cfg), resuming.CONFIG)
         recorded = last_step(run.info.run_id, "val_accuracy")  # 0 in a new run
         epochs = range(progress.epoch + 1, cfg.training.epochs + 1)
         bar = tqdm(epochs, initial=progress.epoch, total=cfg.training.epochs, disable=None)

@@ -12,7 +12,7 @@ from mlflow.entities import Run
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from samerun import RecordError, no_progress_bars, set_up
+from samerun import RecordError, no_progress_bars, set_up, with_secrets
 from samerun.view import fetch
 from workshop.course import ROOT
 from workshop.data import Dataset
@@ -34,19 +34,23 @@ def refuse_trial(run: Run) -> None:
 
 
 def load_trained(
-    run: Run, load_data: Callable[[str], Dataset], device_name: str
+    run: Run, load_data: Callable[[str], Dataset], device_name: str, cfg: DictConfig
 ) -> tuple[DictConfig, nn.Module, Dataset, torch.device]:
     """Return a run's configuration, the model with its best weights, the data and the device.
 
+    `cfg` is that of the present command, which has to give again what secrets the model takes.
+
     Raises
     ------
-    WorkshopError
-        Data or code are no longer those of the run.
+    RecordError
+        Data or code are no longer those of the run, or a secret is lacking.
     """
     run_id = run.info.run_id
     with no_progress_bars():
         trained = OmegaConf.create(mlflow.artifacts.load_text(f"runs:/{run_id}/config.yaml"))
         path = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/checkpoints/best.pt")
+    needed = ("seed", "training.threads", "data.name", "model")
+    trained = with_secrets(trained, cfg, needed)
     dataset = load_data(trained.data.name)
     check_digest(run, dataset)
     device = set_up(trained.seed, trained.training.threads, device_name)

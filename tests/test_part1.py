@@ -120,3 +120,22 @@ def test_fashion_mnist_reaches_its_accuracy(mlflow_store, tmp_path):
     (recorded,) = runs()
     assert recorded.data.metrics["test_accuracy"] >= 0.843
     assert recorded.data.tags["converged"] == "True"
+
+
+@pytest.mark.slow
+def test_a_key_on_the_command_line_is_nowhere_in_the_record(mlflow_store, tmp_path):
+    call(
+        SOLVED,
+        "data=digits",
+        "+api_key=made-up-key-9",
+        "+db={user: me, password: q1w2-e3}",
+        cwd=tmp_path,
+    )
+    (recorded,) = runs()
+    assert recorded.data.params["api_key"] == "***"
+    assert recorded.data.params["db.password"] == "***"
+    assert "trace.masked" not in recorded.data.tags
+    for path in mlflow_store.parent.rglob("*"):
+        if path.is_file():
+            held = path.read_bytes()
+            assert b"made-up-key-9" not in held and b"q1w2-e3" not in held, path

@@ -316,3 +316,38 @@ def test_a_run_that_cannot_be_evaluated_is_answered_in_one_message(make, message
         part.load("evaluate.py").main(cfg)
     assert message in str(ended.value.code)
     assert str(ended.value.code).startswith("\nerror: ")
+
+
+# Secrets in the configuration
+
+
+SECRET = "made-up-key-8"
+
+
+@pytest.fixture
+def with_secret(mlflow_store, tmp_path):
+    """A run that was trained with a secret in its configuration."""
+    call(TRAIN, *SMALL, f"+api_key={SECRET}", cwd=tmp_path)
+    [recorded] = runs()
+    return recorded
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on_only_when_its_secret_is_given_again(with_secret, tmp_path):
+    assert with_secret.data.params["api_key"] == "***"
+    MlflowClient().set_terminated(with_secret.info.run_id, "KILLED")
+    resume = f"training.resume={with_secret.info.run_id}"
+    with pytest.raises(Crash, match=r"in place of api_key.*\+\+api_key=\.\.\."):
+        call(TRAIN, resume, cwd=tmp_path)
+    call(TRAIN, resume, f"+api_key={SECRET}", cwd=tmp_path)
+    assert MlflowClient().get_run(with_secret.info.run_id).info.status == "FINISHED"
+
+
+@pytest.mark.slow
+def test_a_mask_stops_an_evaluation_only_where_a_value_is_needed(with_secret, tmp_path):
+    call(EVALUATE, "run_id=latest", cwd=tmp_path)
+    name = f"runs:/{with_secret.info.run_id}/config.yaml"
+    config = mlflow.artifacts.load_text(name).replace("model:", "model:\n  password: '***'")
+    mlflow.log_text(config, "config.yaml", run_id=with_secret.info.run_id)
+    with pytest.raises(Crash, match=r"in place of model\.password: secrets are not recorded"):
+        call(EVALUATE, "run_id=latest", cwd=tmp_path)

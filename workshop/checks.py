@@ -10,7 +10,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
+from samerun import guard
 from samerun.config import flatten
+from samerun.masking import MASK
 from workshop import regions
 from workshop.bounded import TooLong, bounded, unattended
 from workshop.course import Course, Hole, Part
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 Check = Callable[[Driver], None]
 State = Literal["open", "done", "wrong", "waiting"]
+SECRET = "made-up-key-7"  # what checks put into a configuration, as an api_key
 LIMIT = 90  # seconds for one check; on a busy machine one that trains takes 15
 
 
@@ -191,6 +194,17 @@ def expect_parameters(run: "Run", cfg: "DictConfig") -> None:
         assert logged[name] == str(value), (
             f"the parameter {name} is {logged[name]!r}; expected {str(value)!r}"
         )
+        if value == MASK:
+            expect_no_secret(run, f"parameter {name}", "flatten(cfg)")
+
+
+def expect_no_secret(run: "Run", what: str, instead: str) -> None:
+    """Assert that something was logged without a secret in clear, which samerun had to mask."""
+    masked = run.data.tags.get(guard.TAG, "").split(", ")
+    assert what not in masked, (
+        f"the {what} was logged with the api_key of the config in clear, and samerun masked it at "
+        f"the last moment; expected {instead}, which masks secrets by itself"
+    )
 
 
 def verdict(check: Check, driver: Driver) -> None:

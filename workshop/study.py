@@ -32,6 +32,7 @@ from samerun.command import command_for
 from samerun.config import flatten
 from samerun.errors import RecordError, innermost
 from samerun.find import see_all
+from samerun.masking import masked_text
 from workshop.course import ROOT
 from workshop.errors import WorkshopError
 from workshop.study_state import StateChanged, check_state, keep_state
@@ -212,7 +213,7 @@ def search(
             study.enqueue_trial(trial.params)
             raise
         except Exception as error:
-            reason = f"{type(innermost(error)).__name__}: {innermost(error)}"
+            reason = masked_text(f"{type(innermost(error)).__name__}: {innermost(error)}")
             log.warning("Trial %d failed: %s", trial.number, reason)
             trial.set_user_attr(ERROR, reason)
             errors.append(error)

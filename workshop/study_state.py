@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 import samerun
 import workshop
 from samerun.config import leaves
+from samerun.masking import masked
 from workshop.errors import WorkshopError
 
 STATE = "state"  # a user attribute of the study
@@ -172,4 +173,4 @@ def _values(path: Path) -> dict[str, str]:
     values = OmegaConf.to_container(OmegaConf.create(text), resolve=False) or {}
     package = re.search(r"^#\s*@package\s+(\S+)", text, re.MULTILINE)  # a comment that counts
     values = {**values, "@package": package[1]} if package else values
-    return {key: str(value) for key, value in leaves(values)}
+    return {key: str(masked(value, key)) for key, value in leaves(values)}

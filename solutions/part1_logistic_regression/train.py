@@ -15,7 +15,7 @@ import mlflow
 import numpy as np
 from hydra.utils import instantiate
 from mlflow.models import infer_signature
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
@@ -23,7 +23,7 @@ from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score, f1_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from threadpoolctl import threadpool_limits
 
-from samerun import flatten, start_run
+from samerun import flatten, start_run, to_yaml
 from workshop.data import load_dataset
 from workshop.errors import plain_errors
 
@@ -95,8 +95,9 @@ def main(cfg: DictConfig) -> None:
         mlflow.log_params(flatten(cfg))
         ##END##
 
-        ##TODO 1.4## Log the resolved config, without any ${...}, as the artifact config.yaml.
-        mlflow.log_text(OmegaConf.to_yaml(cfg, resolve=True), "config.yaml")
+        ##TODO 1.4## Log the config as the artifact config.yaml, with values in place of ${...} and
+        ## without secrets: nobody may read an api_key there.
+        mlflow.log_text(to_yaml(cfg), "config.yaml")
         ##END##
 
         ##TODO 1.5## Log the training rows as an input of the run in the context "training", with

@@ -20,7 +20,15 @@ from omegaconf import DictConfig, OmegaConf
 from resuming import CONFIG, FOLDER, Progress, load_state, save, save_state, to_continue
 from tqdm import tqdm
 
-from samerun import command_for, continue_run, flatten, last_step, set_up, start_run
+from samerun import (
+    command_for,
+    continue_run,
+    flatten,
+    last_step,
+    set_up,
+    start_run,
+    to_yaml,
+)
 from workshop.errors import WorkshopError, plain_errors
 
 from data import shuffled, to_tensors
@@ -80,7 +88,7 @@ def main(cfg: DictConfig) -> None:
             ## name: model.dropout = 0.0, optimizer.lr = 0.001, seed = 0 ...
             mlflow.log_params(flatten(cfg))
             ##END##
-            mlflow.log_text(OmegaConf.to_yaml(cfg, resolve=True), CONFIG)
+            mlflow.log_text(to_yaml(cfg), CONFIG)
         recorded = last_step(run_id, "val_accuracy")  # 0 in a new run
         save_state(folder, progress, changing, device)
 

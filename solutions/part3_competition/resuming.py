@@ -16,7 +16,16 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from omegaconf import DictConfig, OmegaConf
 
-from samerun import find_interrupted, flatten, hydra_overrides, no_progress_bars, requeued_run
+from samerun import (
+    RecordError,
+    find_interrupted,
+    flatten,
+    hydra_overrides,
+    no_progress_bars,
+    requeued_run,
+    with_secrets,
+)
+from samerun.masking import is_secret
 from workshop.errors import WorkshopError
 
 FOLDER = "checkpoints"  # of the run's artifacts
@@ -56,19 +65,22 @@ def to_continue(cfg: DictConfig) -> tuple[DictConfig, Interrupted | None]:
 
     Raises
     ------
-    WorkshopError
-        The run left nothing, or the command line asks for something else than the run recorded.
+    RecordError
+        The run left nothing, it was trained with a secret that is not given again, or the command
+        line asks for something else than the run recorded.
     """
     if cfg.training.resume:
         run = find_interrupted(cfg.training.resume, cfg.experiment, (CONFIG,))
         own = own_config(run)
-        if any(not override.startswith("training.resume=") for override in hydra_overrides()):
+        # Secrets have to be given again, since no run records them.
+        asked = [o for o in hydra_overrides() if not is_secret(o.partition("=")[0])]
+        if any(not override.startswith("training.resume=") for override in asked):
             _check_same(run, own, cfg)
-        return own, Interrupted(run, download_state(run))
+        return with_secrets(own, cfg), Interrupted(run, download_state(run))
     if run := requeued_run(cfg.experiment):
         try:
-            return own_config(run), Interrupted(run, download_state(run))
-        except (WorkshopError, mlflow.MlflowException) as error:
+            return with_secrets(own_config(run), cfg), Interrupted(run, download_state(run))
+        except (RecordError, mlflow.MlflowException) as error:
             log.warning("This job begins anew, in a new run: %s", error)
     return cfg, None
 

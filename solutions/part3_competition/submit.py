@@ -59,10 +59,10 @@ def check_scores(scores: np.ndarray, expected: np.ndarray) -> None:
     ##END##
 
 
-def from_torch(run: Run) -> Exported:
+def from_torch(run: Run, cfg: DictConfig) -> Exported:
     """Return a network as ONNX, its classes for the validation images, and the data."""
     with models_of(run):
-        trained, model, dataset, device = load_trained(run, load_training_data, "cpu")
+        trained, model, dataset, device = load_trained(run, load_training_data, "cpu", cfg)
     normalise = trained.training.get("normalise", True)  # part 2 always does, and never mirrors
     mirror = trained.training.get("mirror", False)
     mean, std = (dataset.mean, dataset.std) if normalise else (0.0, 1.0)
@@ -102,7 +102,7 @@ def main(cfg: DictConfig) -> None:
         for path in NEEDS:
             check_artifact(run, path)
     log.info("Exporting the run %s (%s)", run.info.run_id, run.info.run_name)
-    model, expected, dataset = from_sklearn(run) if is_sklearn else from_torch(run)
+    model, expected, dataset = from_sklearn(run) if is_sklearn else from_torch(run, cfg)
     images = dataset.val.images[:1000]
     check_scores(run_onnx(model, images), expected[:1000])
     log.info("%d bytes of ONNX, checked on %d validation images", len(model), len(images))

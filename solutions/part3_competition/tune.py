@@ -19,6 +19,7 @@ from optuna import Study, Trial
 from train import experiment
 
 from samerun import hydra_overrides
+from samerun.masking import masked_arguments
 from workshop.errors import plain_errors
 from workshop.study import OVERRIDES, PARENT, RUN, search, trial_name
 from workshop.study_state import check_state
@@ -68,7 +69,7 @@ def objective(trial: Trial, cfg: DictConfig, fixed: Sequence[str], parent: str) 
         The trial was worse than others at the same epoch, and ended early.
     """
     overrides = [*fixed, *draw(trial, OmegaConf.to_container(cfg.space))]
-    trial.set_user_attr(OVERRIDES, overrides)
+    trial.set_user_attr(OVERRIDES, masked_arguments(overrides))
     # Composed anew, as on a command line: a trial may choose whole groups, such as another model.
     composed = compose("config", [*overrides, f"experiment={cfg.experiment}"])
     check_state(trial.study, composed)  # files may have been edited since the study began

@@ -9,16 +9,18 @@ from omegaconf import OmegaConf
 from sklearn.linear_model import RidgeClassifier
 from sklearn.metrics import confusion_matrix
 
-from workshop.checks import check, expect_parameters
+from samerun import to_yaml
+from workshop.checks import SECRET, check, expect_no_secret, expect_parameters
 from workshop.data import load_dataset
 from workshop.drive import Driver, Record
 
+OVERRIDES = ("data=digits", "seed=7", f"+api_key={SECRET}")
 SPLITS = ("train", "val", "test")
 
 
 def trained(part: Driver) -> Record:
-    """Return the record of one run on the digits."""
-    return part.run("train.py", "data=digits", "seed=7")
+    """Return the record of one run on the digits, with a secret in its configuration."""
+    return part.run("train.py", *OVERRIDES)
 
 
 @check("1.1")
@@ -54,7 +56,7 @@ def the_classifier_comes_from_the_config(part: Driver) -> None:
 
 @check("1.3")
 def every_value_of_the_config_is_a_parameter(part: Driver) -> None:
-    expect_parameters(trained(part).run, part.compose("data=digits", "seed=7"))
+    expect_parameters(trained(part).run, part.compose(*OVERRIDES))
 
 
 @check("1.4")
@@ -62,11 +64,12 @@ def the_resolved_config_is_an_artifact(part: Driver) -> None:
     text = trained(part).artifact("config.yaml")
     assert text is not None, "the run has no artifact config.yaml; expected the config as YAML"
     assert "${" not in text, (
-        "config.yaml still holds ${...}; expected the values in their place (resolve=True)"
+        "config.yaml still holds ${...}; expected the values in their place (to_yaml does it)"
     )
     found = OmegaConf.create(text)
-    expected = part.compose("data=digits", "seed=7")
-    assert found == OmegaConf.create(OmegaConf.to_container(expected, resolve=True)), (
+    expected = part.compose(*OVERRIDES)
+    expect_no_secret(trained(part).run, "artifact config.yaml", "to_yaml(cfg)")
+    assert found == OmegaConf.create(to_yaml(expected)), (
         f"config.yaml holds {', '.join(map(str, found)) or 'nothing'}; expected the whole config: "
         f"{', '.join(map(str, expected))}"
     )
