@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
+from samerun.known import KnownFile
 from workshop.errors import WorkshopError
 
 DATASETS = ("digits", "fashion_mnist")
@@ -76,6 +77,7 @@ class Dataset:
     mean, std : of all training pixels scaled to [0, 1]
     source : the folder the files were read from, or "sklearn.datasets.load_digits"
     digest : 32 hex characters of a SHA-256 over the arrays, however their files were compressed
+    files : what it was read from, as it was verified
     """
 
     name: str
@@ -87,6 +89,7 @@ class Dataset:
     std: float
     source: str
     digest: str
+    files: tuple[KnownFile, ...] = ()
 
 
 def load_dataset(name: str) -> Dataset:
@@ -170,6 +173,7 @@ def _load_fashion_mnist() -> Dataset:
         Split(images[50_000:], labels[50_000:]),
         Split(*_decode(files, "t10k")),
         source=str(folder),
+        files=tuple(KnownFile(str(folder / name), "data", *FILES[name]) for name in files),
     )
 
 
@@ -184,11 +188,17 @@ def _decode(files: dict[str, bytes], prefix: str) -> tuple[np.ndarray, np.ndarra
 
 
 def _dataset(
-    name: str, classes: tuple[str, ...], train: Split, val: Split, test: Split, source: str
+    name: str,
+    classes: tuple[str, ...],
+    train: Split,
+    val: Split,
+    test: Split,
+    source: str,
+    files: tuple[KnownFile, ...] = (),
 ) -> Dataset:
     mean, std = _mean_and_std(train.images)
     digest = _digest({"train": train, "val": val, "test": test})
-    return Dataset(name, classes, train, val, test, mean, std, source, digest)
+    return Dataset(name, classes, train, val, test, mean, std, source, digest, files)
 
 
 def _mean_and_std(images: np.ndarray) -> tuple[float, float]:

@@ -111,55 +111,40 @@ def _state(
         untracked = _sources(root, untracked)
     commit = None if head["branch.oid"] == "(initial)" else head["branch.oid"]
     base = commit or git(root, "hash-object", "-t", "tree", "--stdin").decode().strip()
-    real = root.resolve()
-    ours = {
-        path.relative_to(real).as_posix(): content
-        for path, content in used.items()
-        if path.is_relative_to(real) and not _is_in_another_repository(path, real)
-    }
     tracked = _tracked(root, **where)
-    moved_on = [path for path, content in ours.items() if _is_other(root / path, content)]
-    # git does not look at a file that it was told to take for unchanged.
-    unseen = [path for path in ours if tracked.get(path, "H 100644")[0] not in "HCMR"]
-    ignored = [path for path in ours if not {path} & {*tracked, *untracked, *moved_on}]
-    replaced = {path: ours[path].content for path in dict.fromkeys([*moved_on, *unseen])}
-    lost = {path for path, content in replaced.items() if content is None}
+    ran = _what_ran(root, used, tracked, untracked)
     rules = rules_of(root)
-    candidates = [path for path in [*untracked, *ignored] if path not in replaced]
+    candidates = [path for path in [*untracked, *ran.ignored] if path not in ran.replaced]
     reasons = left_out(root, candidates, rules)
     storable = [path for path in candidates if path not in reasons]
     as_used = {}
-    for path, content in replaced.items():
-        why = "larger than 1 MB" if content is None else None
-        if content is not None and path not in tracked:
-            why = why_not_stored(path, content, rules)
+    for path, content in ran.replaced.items():
+        why = None if path in tracked else why_not_stored(path, content.content or b"", rules)
+        if content.content is None:
+            why = "larger than 1 MB"
         if why:
-            reasons[path] = described(ours[path].size, ours[path].sha256, why)
-        elif content is not None:
-            as_used[path] = content
+            reasons[path] = described(content.size, content.sha256, why)
+        else:
+            as_used[path] = content.content or b""
     patch = b""
-    differing = set(changed) - set(replaced)
+    differing = set(changed) - set(ran.replaced)
     if changed or storable or as_used:
         patch, differing_as_used = _changes(root, base, index, storable, as_used, tracked, **where)
         differing |= differing_as_used
         patch, secret = without_secrets(patch, root, rules)
         reasons |= secret
-        storable = [path for path in storable if path not in secret]
-        as_used = {path: content for path, content in as_used.items() if path not in secret}
-    not_stored = {*untracked, *ignored, *lost, *replaced, *reasons} - {*storable, *as_used}
-    not_stored |= {path for path in changed if (root / path / ".git").exists() and path in tracked}
-    held = {
-        path: "patch" if path in differing or path not in tracked else "commit"
-        for path in ours
-        if path not in not_stored
-    }
-    everything = {*differing, *storable, *not_stored}
+    differing |= set(storable)
+    submodules = {p for p in changed if p in tracked and (root / p / ".git").exists()}
+    not_stored = {*reasons, *submodules}
+    held = dict.fromkeys(set(tracked) - not_stored, "commit")
+    held |= dict.fromkeys(differing - not_stored, "patch")
+    everything = differing | not_stored
     if not lock_is_unknown and (lock_patch := _lock_changes(root, lock, **where)):
         patch += lock_patch
         everything.add("uv.lock")
-    remote, pushed = (
-        remote_of(root, commit, head.get("branch.upstream")) if commit else (None, None)
-    )
+    remote, pushed = None, None
+    if commit:
+        remote, pushed = remote_of(root, commit, head.get("branch.upstream"))
     code = Code(
         commit=commit,
         branch=None if head["branch.head"] == "(detached)" else head["branch.head"],
@@ -167,11 +152,48 @@ def _state(
         changed=tuple(sorted(everything)),
         not_stored=tuple(sorted(not_stored)),
         reasons=dict(sorted(reasons.items())),
-        moved_on=tuple(sorted(moved_on)),
+        moved_on=tuple(sorted(ran.moved_on)),
         remote=remote,
         pushed=pushed,
     )
     return State(code, patch, held)
+
+
+@dataclass(frozen=True)
+class _Ran:
+    """Which of the used files git's own look at the disk would not show as they were used.
+
+    moved_on : the disk holds something else by now
+    ignored : git ignores them
+    replaced : what is to stand in the patch in place of what git would say
+    """
+
+    moved_on: list[str]
+    ignored: list[str]
+    replaced: dict[str, Content]
+
+
+def _what_ran(
+    root: Path,
+    used: Mapping[Path, Content],
+    tracked: Mapping[str, str],
+    untracked: Sequence[str],
+) -> _Ran:
+    real = root.resolve()
+    ours = {
+        path.relative_to(real).as_posix(): content
+        for path, content in used.items()
+        if path.is_relative_to(real) and not _is_in_another_repository(path, real)
+    }
+    moved_on = [path for path, content in ours.items() if _is_other(root / path, content)]
+    # git does not look at a file that it was told to take for unchanged.
+    unseen = [path for path in ours if tracked.get(path, "H")[0] not in "HCMR"]
+    known_to_git = {*tracked, *untracked}
+    return _Ran(
+        moved_on=moved_on,
+        ignored=[path for path in ours if path not in known_to_git and path not in moved_on],
+        replaced={path: ours[path] for path in [*moved_on, *unseen]},
+    )
 
 
 def warn(code: Code, without_commit: str | None) -> None:

@@ -10,19 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from samerun.errors import RecordError
+from samerun.known import KnownFile, known_file
 from samerun.root import project_root
 
 if TYPE_CHECKING:
     import numpy as np
 
 DIGITS = 32  # of the digest; MLflow takes 36 characters
-BLOCK = 2**20  # bytes read at a time
 # Of these, repr() is the same in every process; an object's may hold its address in memory.
 HAS_A_STABLE_REPR = (str, bytes, bool, int, float, complex, type(None), date, time, Decimal)
 
 
 class Dataset(Protocol):
-    """What a trace needs to know of a data set; `dataset` makes one."""
+    """What a trace needs to know of a data set; `dataset` makes one.
+
+    It may have `files`, too: those that it was read from, as paths or as `KnownFile`, where their
+    digests are known already. The trace names each of them with its size and its SHA-256.
+    """
 
     @property
     def name(self) -> str: ...
@@ -39,11 +43,13 @@ class Data:
     name : what people call it
     digest : hexadecimal digits that change if anything in the data does
     source : where it came from, for people to read
+    files : the files that it was read from
     """
 
     name: str
     digest: str
     source: str
+    files: tuple[KnownFile, ...] = ()
 
 
 def dataset(name: str, *parts: object, source: str | None = None) -> Data:
@@ -71,20 +77,23 @@ def dataset(name: str, *parts: object, source: str | None = None) -> Data:
             f"files: dataset({name!r}, x, y) or dataset({name!r}, 'data/table.csv')"
         )
     total = hashlib.sha256()
-    places = []
+    places: list[str] = []
+    files: list[KnownFile] = []
     for part in parts:
         if isinstance(part, (str, PathLike)):
             path = Path(part)
-            total.update(_of_path(name, path))
+            total.update(_of_path(name, path, files))
             places.append(_shown(path))
         else:
             total.update(_of_values(name, part))
-    return Data(name, total.hexdigest()[:DIGITS], source or ", ".join(places) or "memory")
+    said = source or ", ".join(places) or "memory"
+    return Data(name, total.hexdigest()[:DIGITS], said, tuple(files))
 
 
-def _of_path(name: str, path: Path) -> bytes:
+def _of_path(name: str, path: Path, read: list[KnownFile]) -> bytes:
+    """Return the digest of a file or of a folder, and add the files to those that were read."""
     if path.is_file():
-        return _of_file(path)
+        return _of_file(path, read)
     if not path.is_dir():
         raise RecordError(
             f"{path} of the data set {name!r} does not exist. Expected a file or a folder; a "
@@ -95,19 +104,17 @@ def _of_path(name: str, path: Path) -> bytes:
         raise RecordError(f"The folder {path} of the data set {name!r} holds no files.")
     digest = hashlib.sha256(b"folder")
     for relative in sorted(files):
-        _add(digest, relative.encode(errors="surrogateescape"), _of_file(files[relative]))
+        _add(digest, relative.encode(errors="surrogateescape"), _of_file(files[relative], read))
     return digest.digest()
 
 
-def _of_file(path: Path) -> bytes:
-    digest = hashlib.sha256(b"file")
+def _of_file(path: Path, read: list[KnownFile]) -> bytes:
     try:
-        with path.open("rb") as file:
-            while block := file.read(BLOCK):
-                digest.update(block)
+        file = known_file(path.resolve(), "data", project_root())
     except OSError as error:
         raise RecordError(f"{path} cannot be read: {error.strerror}.") from error
-    return digest.digest()
+    read.append(file)
+    return hashlib.sha256(b"file" + bytes.fromhex(file.sha256)).digest()
 
 
 def _of_values(name: str, values: object) -> bytes:

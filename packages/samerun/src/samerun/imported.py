@@ -12,19 +12,17 @@ those that the process holds, the file had been edited before, and is marked as 
 """
 
 import base64
-import functools
 import importlib.abc
 import json
 import os
-import site
 import sys
-import sysconfig
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 
+from samerun.installed import in_environment
 from samerun.known import Content, content_of
 
 LAUNCHER = "SAMERUN_LAUNCHER"  # hands the script to the workers of its process
@@ -90,24 +88,6 @@ class _Loader(SourceFileLoader):
             self._loaded = True
             _keep(path, content)
         return content
-
-
-def in_environment(path: str) -> bool:
-    """Say whether a file belongs to Python's own library or to what is installed."""
-    folders = _environment()
-    return any(
-        os.path.normcase(name).startswith(folders) for name in (path, os.path.realpath(path))
-    )
-
-
-@functools.cache
-def _environment() -> tuple[str, ...]:
-    named = {sysconfig.get_path(key) for key in ("stdlib", "platstdlib", "purelib", "platlib")}
-    named |= {*site.getsitepackages(), site.getusersitepackages(), os.path.dirname(os.__file__)}
-    if sys.prefix != sys.base_prefix:  # else it may be /usr, and a project may lie below that
-        named.add(sys.prefix)
-    real = {os.path.realpath(folder) for folder in named if folder}
-    return tuple(os.path.normcase(folder) + os.sep for folder in {*named, *real} if folder)
 
 
 def _keep(path: str, content: bytes, certain: bool = True) -> None:

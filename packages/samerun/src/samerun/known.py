@@ -1,11 +1,15 @@
 """The files that a run was made from, each known by its digest: code, configuration, data."""
 
+import contextlib
 import hashlib
+import importlib.util
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from samerun.installed import in_environment
 
 LARGEST_KEPT = 2**20  # bytes; of a larger file only the digest is kept
 BLOCK = 2**20  # bytes read at a time
@@ -59,6 +63,12 @@ def read(path: Path) -> Content:
         return Content(digest.hexdigest(), file.tell(), kept)
 
 
+def known_file(path: Path, kind: str, root: Path) -> KnownFile:
+    """Read a file by its real path, and return what is known of it. Raises OSError."""
+    content = read(path)
+    return KnownFile(shown(path, root.resolve()), kind, content.sha256, content.size)
+
+
 def shown(path: Path, root: Path) -> str:
     """Return a real path as a trace names it: relative to the project if it lies there."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
@@ -70,14 +80,26 @@ def configuration(job: Any) -> dict[Path, Content]:
     One that was saved after Hydra wrote down what it had composed is not certain.
     """
     composed = _composed_at(job)
-    folders = [s.path for s in job.runtime.config_sources if s.schema == "file" and s.path]
+    folders = {folder for source in job.runtime.config_sources for folder in _folders(source)}
     found = {}
-    for path in sorted({path for f in folders for path in Path(f).rglob("*.y*ml")}):
+    for path in sorted({path for folder in folders for path in folder.rglob("*.y*ml")}):
         if path.is_file():
             content = read(path)
             certain = composed is None or path.stat().st_mtime_ns <= composed
             found[path.resolve()] = Content(content.sha256, content.size, content.content, certain)
     return found
+
+
+def _folders(source: Any) -> list[Path]:
+    """Return the folders of one of Hydra's config sources, if they are of the project."""
+    if source.schema == "file" and source.path:
+        return [Path(source.path)]
+    if source.schema == "pkg" and source.provider != "hydra" and source.path:
+        with contextlib.suppress(ImportError, ValueError):
+            spec = importlib.util.find_spec(source.path.replace("/", "."))
+            places = list(spec.submodule_search_locations or ()) if spec else []
+            return [Path(place) for place in places if not in_environment(place + os.sep)]
+    return []
 
 
 def _composed_at(job: Any) -> int | None:
@@ -91,17 +113,20 @@ def _composed_at(job: Any) -> int | None:
         return None
 
 
-def data_files(dataset: object, root: Path) -> list[KnownFile]:
+def data_files(dataset: object, root: Path, held: Mapping[str, str]) -> list[KnownFile]:
     """Return the files of a data set that names them in `files`, as paths or as KnownFile.
+
+    held : where the contents of the project's files are kept, by their paths
 
     Raises OSError for a path that cannot be read.
     """
     named: Iterable[object] = getattr(dataset, "files", None) or ()
+    root = root.resolve()
     found = []
     for item in named:
-        if not isinstance(item, KnownFile):
-            path = Path(str(item)).resolve()
-            content = read(path)
-            item = KnownFile(shown(path, root), "data", content.sha256, content.size)
-        found.append(item)
+        if isinstance(item, KnownFile):
+            item = replace(item, path=shown((root / item.path).resolve(), root))
+        else:
+            item = known_file(Path(str(item)).resolve(), "data", root)
+        found.append(replace(item, held=held.get(item.path, item.held)))
     return found

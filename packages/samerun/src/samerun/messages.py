@@ -9,6 +9,7 @@ from typing import Any, TypeVar, overload
 
 from samerun.ending import cancelled_by_signals
 from samerun.errors import RecordError, innermost
+from samerun.outputs import complaint
 
 FULL = "HYDRA_FULL_ERROR"  # Hydra's own variable: 1 shows every traceback
 
@@ -40,7 +41,10 @@ def plain_errors(main: Any = None, *, more: More | None = None) -> Any:
         return functools.partial(plain_errors, more=more)
     full = os.environ.get(FULL) == "1"
     if main.__module__ == "__main__" and not full and "omegaconf" in sys.modules:
-        _check_yaml(Path(main.__code__.co_filename).parent / "conf")
+        conf = Path(main.__code__.co_filename).parent / "conf"
+        _check_yaml(conf)
+        if "hydra" in sys.modules and (message := complaint(conf)):
+            raise SystemExit(f"\nerror: {message}")
 
     @functools.wraps(main)
     def wrapper(*args: object, **kwargs: object) -> object:

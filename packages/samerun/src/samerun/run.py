@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from samerun import later
 from samerun.data import Dataset
 from samerun.ending import cancelled_by_signals, held
 from samerun.errors import RecordError
@@ -155,7 +156,8 @@ def _traced(
             try:
                 mlflow.set_tags(job_tags(overrides))
                 _record_trace(cfg, dataset, overrides, folder, script)
-                yield run
+                with later.recorded(run.info.run_id, folder, project_root()):
+                    yield run
             except KeyboardInterrupt:
                 mlflow.end_run("KILLED")  # MLflow by itself would call it FAILED
                 raise

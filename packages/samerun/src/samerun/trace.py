@@ -135,7 +135,7 @@ def collect(
     code = dataclasses.replace(state.code, uncertain=tuple(uncertain + moved_links))
     warn(code, state.without_commit)
     data_files: list[KnownFile] = attempt(
-        "files of the data", lambda: known.data_files(dataset, root), []
+        "files of the data", lambda: known.data_files(dataset, root, state.held), []
     )
     return Trace(
         started=datetime.now(UTC).isoformat(timespec="seconds"),

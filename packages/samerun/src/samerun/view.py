@@ -4,12 +4,14 @@ import contextlib
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from samerun import later
 from samerun.code import Code
 from samerun.command import relative
 from samerun.config import leaves
@@ -61,8 +63,8 @@ def fetch(run: "Run") -> Trace:
 def continuations(run: "Run") -> list[Trace]:
     """Return the traces of the continuations of a run, in their order. Raises as `read` does."""
     with _downloaded(run) as folder:
-        later = sorted(folder.glob("continued-*"), key=lambda path: int(path.name.split("-")[1]))
-        return [_read(path) for path in later]
+        found = sorted(folder.glob("continued-*"), key=lambda path: int(path.name.split("-")[1]))
+        return [_read(path) for path in found]
 
 
 @contextlib.contextmanager
@@ -76,12 +78,13 @@ def _downloaded(run: "Run") -> Iterator[Path]:
 def _read(folder: Path) -> Trace:
     patch, packages = folder / "changes.patch", folder / "packages.txt"
     cells = folder / "cells.py"
-    return from_json(
+    trace = from_json(
         (folder / "trace.json").read_text(encoding="utf-8"),
         patch.read_bytes() if patch.exists() else b"",
         tuple(packages.read_text(encoding="utf-8").splitlines()) if packages.exists() else (),
         cells.read_text(encoding="utf-8") if cells.exists() else None,
     )
+    return replace(trace, files=trace.files + later.read(folder))
 
 
 def show(run_id: str, console: "Console | None" = None) -> None:
@@ -212,13 +215,20 @@ def _sections(trace: Trace, run: "Run | None") -> dict[str, Rows]:
         ("not stored", _listed(_with_reasons(code))),
         ("since edited", _listed(code.moved_on)),
         ("uncertain", _listed(code.uncertain)),
+        ("imported later", _listed(f.path for f in trace.files if f.kind == "imported later")),
         ("used, not kept", _listed(_not_kept(trace))),
         ("cells", trace.cells and "trace/cells.py: those executed when the run started"),
     ]
     overrides = " ".join(trace.overrides) or "none"
     sections["Configuration"] = [("overrides", overrides), *leaves(trace.config)]
     if data:
-        sections["Data"] = [("dataset", data.name), ("digest", data.digest), ("from", data.source)]
+        files = [f"{f.path}, {f.size} bytes" for f in trace.files if f.kind == "data"]
+        sections["Data"] = [
+            ("dataset", data.name),
+            ("digest", data.digest),
+            ("from", data.source),
+            ("files", _listed(files)),
+        ]
     if packages:
         as_locked = _listed(f"{k} {v}" for k, v in packages.differs.items()) or "none"
         sections["Environment"] = [
