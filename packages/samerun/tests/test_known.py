@@ -253,18 +253,24 @@ def test_what_is_imported_after_the_start_is_stored(
 def test_the_executed_cells_of_a_notebook_are_stored(
     checkout: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from IPython.testing.globalipapp import start_ipython
-
-    shell = start_ipython() or sys.modules["IPython"].get_ipython()
+    history = SimpleNamespace(input_hist_raw=["", "width = 3", "", "width = 4"])
+    ipython = SimpleNamespace(get_ipython=lambda: SimpleNamespace(history_manager=history))
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setenv("SAMERUN_ROOT", str(checkout))
-    shell.history_manager.reset()
-    shell.run_cell("width = 3", store_history=True)
-    shell.run_cell("width = 4  # password=hunter2", store_history=True)
     with start_run({"experiment": "x"}, FakeDataset()) as started:
-        shell.run_cell("width = 5", store_history=True)
-    seen = view.read(started.info.run_id)
-    assert seen.cells and "width = 3\n" in seen.cells and "width = 4" in seen.cells
-    assert "width = 5" not in seen.cells and "hunter2" not in seen.cells
+        history.input_hist_raw.append("width = 5")
+    assert view.read(started.info.run_id).cells == "# In [1]\nwidth = 3\n\n# In [3]\nwidth = 4\n\n"
+
+
+def test_ipython_keeps_the_cells_where_they_are_looked_for() -> None:
+    code = """
+from IPython.core.interactiveshell import InteractiveShell
+from samerun.notebook import cells
+InteractiveShell.instance().run_cell("%config a\\nwidth = 3", store_history=True)
+print("SEEN", repr(cells()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "SEEN '# In [1]\\n%config a\\nwidth = 3\\n\\n'" in done.stdout
 
 
 # Where nothing can be written
