@@ -109,6 +109,7 @@ def test_what_was_edited_before_the_start_is_recorded_after_it_was_edited_again(
     assert (restored(project, tmp_path, after) / "models.py").read_bytes() == then
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -128,6 +129,7 @@ def test_whatever_becomes_of_an_imported_file_its_content_comes_back(
     assert (restored(project, tmp_path, after) / "models.py").read_bytes() == OTHER.encode()
 
 
+@pytest.mark.slow
 def test_a_module_that_git_does_not_know_is_recorded_as_it_was(
     project: Path, tmp_path: Path
 ) -> None:
@@ -137,6 +139,7 @@ def test_a_module_that_git_does_not_know_is_recorded_as_it_was(
     assert (restored(project, tmp_path, after) / "models.py").read_bytes() == MODEL.encode()
 
 
+@pytest.mark.slow
 def test_a_reloaded_module_is_recorded_as_reloaded(project: Path) -> None:
     change = f"{edit(OTHER)}; import importlib; importlib.reload(models)"
     _, after = run(project, EDIT=change)
@@ -160,6 +163,7 @@ def test_python_does_not_run_an_old_compiled_file(project: Path) -> None:
 # What was not seen as it was imported
 
 
+@pytest.mark.slow
 def test_what_is_imported_before_samerun_is_recorded(project: Path) -> None:
     write(
         project,
@@ -190,6 +194,7 @@ def test_what_is_edited_before_it_could_be_read_is_uncertain(project: Path) -> N
     assert seen.trace["code"]["uncertain"] == ["models.py"]
 
 
+@pytest.mark.slow
 def test_a_script_that_is_edited_as_it_starts_is_uncertain(project: Path) -> None:
     with (project / "train.py").open("a") as file:
         file.write("# the end\n")
@@ -199,6 +204,7 @@ def test_a_script_that_is_edited_as_it_starts_is_uncertain(project: Path) -> Non
     assert seen.trace["code"]["uncertain"] == ["train.py"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "load",
     [
@@ -262,6 +268,7 @@ def test_a_worker_that_got_its_function_by_value_records_that_function(
         assert code["uncertain"] == ["train.py"]
 
 
+@pytest.mark.slow
 def test_a_worker_imports_what_the_disk_holds_then(project: Path) -> None:
     write(project, train=WORKERS)
     commit(project)
@@ -282,6 +289,7 @@ def test_an_imported_file_that_git_ignores_is_in_the_patch(project: Path, tmp_pa
     assert (restored(project, tmp_path, seen) / "models.py").read_bytes() == MODEL.encode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["--assume-unchanged", "--skip-worktree"])
 def test_a_file_that_git_was_told_to_overlook_is_in_the_patch(project: Path, flag: str) -> None:
     git(project, "update-index", flag, "models.py")
@@ -291,6 +299,7 @@ def test_a_file_that_git_was_told_to_overlook_is_in_the_patch(project: Path, fla
     assert git(project, "ls-files", "-v", "models.py")[0] in "hS"  # and git's index is as it was
 
 
+@pytest.mark.slow
 def test_an_imported_file_that_is_not_stored_is_named_with_digest_and_size(project: Path) -> None:
     import hashlib
 
@@ -304,6 +313,7 @@ def test_an_imported_file_that_is_not_stored_is_named_with_digest_and_size(proje
     assert seen.file("api_key.py") == {"path": "api_key.py", **expected}
 
 
+@pytest.mark.slow
 def test_imported_files_outside_of_the_checkout_are_named(project: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -316,6 +326,7 @@ def test_imported_files_outside_of_the_checkout_are_named(project: Path, tmp_pat
     assert after.trace["code"]["uncertain"] == ["models.py"]
 
 
+@pytest.mark.slow
 def test_a_module_of_a_submodule_is_named(project: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
@@ -331,6 +342,7 @@ def test_a_module_of_a_submodule_is_named(project: Path, tmp_path: Path) -> None
     assert seen.trace["code"]["not_stored"] == ["sub"] and "dirty" not in seen.patch
 
 
+@pytest.mark.slow
 def test_nothing_of_the_environment_is_listed(project: Path) -> None:
     write(project, models="import yaml, json, mlflow.version\n" + MODEL)
     seen, _ = run(project)

@@ -341,6 +341,25 @@ def test_a_checkout_that_cannot_be_written_to_works_with_store_and_outputs_elsew
 # Showing it
 
 
+def test_a_run_without_a_commit_is_repeated_from_its_sources(
+    tmp_path: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "unpacked"
+    root.mkdir()
+    (root / "pyproject.toml").write_bytes(b"[project]\n")
+    write(root, train="print(1)\n")
+    monkeypatch.setenv("SAMERUN_ROOT", str(root))
+    monkeypatch.setattr(sys, "argv", [str(root / "train.py")])
+    with start_run({"experiment": "x"}) as started:
+        pass
+    found = mlflow.get_run(started.info.run_id)
+    seen = view.read(started.info.run_id)
+    commands = view.repeat_commands(seen, found, root)
+    assert commands[0].startswith("git init -q ../repeat-")
+    assert commands[2].startswith("git apply ") and "train.py" in commands[-1]
+    assert not any("commit" in note for note in view.repeat_notes(seen))
+
+
 def test_what_was_not_as_the_disk_holds_it_is_shown(checkout: Path) -> None:
     from test_trace import text_of
 

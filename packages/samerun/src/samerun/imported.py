@@ -108,13 +108,24 @@ def _find_others() -> None:
         values = getattr(module, "__dict__", {})  # a lazy module may import at getattr(module, ...)
         file = values.get("__file__")
         if isinstance(file, str) and _is_new(file):
-            # Other loaders, such as pytest's, compile something else than what the file says.
-            plain = type(values.get("__loader__")) in (SourceFileLoader, _Loader)
             code = [*running.pop(file, ()), *_functions(values, file)]
-            _keep_late(file, code if plain else ())
+            _keep_late(file, code if _can_be_compared(values) else ())
     for file, code in running.items():
         if _is_new(file):
-            _keep_late(file, code)
+            handed = _handed_over(file)
+            if handed is not None and _holds(handed, file, code):
+                _keep(file, handed)
+            else:
+                _keep_late(file, code)
+
+
+def _can_be_compared(module: dict[str, object]) -> bool:
+    """Say whether a module runs what its file, compiled, says, and whether to doubt it.
+
+    Other loaders, such as pytest's, compile something else. This package came a moment ago.
+    """
+    ours = str(module.get("__name__")).partition(".")[0] == __package__
+    return not ours and type(module.get("__loader__")) in (SourceFileLoader, _Loader)
 
 
 def _is_new(file: str) -> bool:
@@ -164,11 +175,7 @@ def _code(function: object) -> CodeType | None:
 
 
 def _keep_late(file: str, code: Sequence[CodeType]) -> None:
-    """Keep a file that was imported unseen, as the launching process or else the disk has it."""
-    handed = _handed_over(file)
-    if handed is not None and _holds(handed, file, code):
-        _keep(file, handed)
-        return
+    """Keep a file that was imported unseen, as the disk has it."""
     path = Path(file)
     if not path.exists():  # a module of a zip archive, perhaps
         path = next((folder for folder in path.parents if folder.is_file()), path)
@@ -177,7 +184,8 @@ def _keep_late(file: str, code: Sequence[CodeType]) -> None:
     except OSError:
         _keep(str(path), b"", certain=False)
         return
-    _keep(str(path), content, certain=path.suffix != ".py" or _holds(content, file, code))
+    comparable = path.suffix == ".py" and bool(code)
+    _keep(str(path), content, certain=not comparable or _holds(content, file, code))
 
 
 def _holds(content: bytes, file: str, code: Iterable[CodeType]) -> bool:

@@ -10,9 +10,9 @@ import sysconfig
 def in_environment(path: str) -> bool:
     """Say whether a file belongs to Python's own library or to what is installed."""
     folders = _environment()
-    return any(
-        os.path.normcase(name).startswith(folders) for name in (path, os.path.realpath(path))
-    )
+    if os.path.normcase(path).startswith(folders):  # as almost always: asked at every import
+        return True
+    return os.path.normcase(os.path.realpath(path)).startswith(folders)
 
 
 @functools.cache

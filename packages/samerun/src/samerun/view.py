@@ -132,10 +132,14 @@ def repeat_commands(trace: Trace, run: "Run", here: Path) -> list[str]:
     A worktree, since `git checkout` would stumble over the uv.lock that uv rewrote.
     """
     command = typed(trace)
-    if trace.code.commit is None or not command:
+    if not command or (trace.code.commit is None and not trace.patch):
         return []
     folder = relative(root_of(here).parent / f"repeat-{run.info.run_id[:8]}", here)
-    commands = [command_line(["git", "worktree", "add", "--detach", folder, trace.code.commit])]
+    if trace.code.commit:
+        begin = ["git", "worktree", "add", "--detach", folder, trace.code.commit]
+    else:  # the patch holds all sources; inside of another repository it would apply to that
+        begin = ["git", "init", "-q", folder]
+    commands = [command_line(begin)]
     stored = f"{FOLDER}/changes.patch"
     artifacts = urlsplit(run.info.artifact_uri)
     is_local = artifacts.scheme == "file"
@@ -157,12 +161,17 @@ def repeat_commands(trace: Trace, run: "Run", here: Path) -> list[str]:
 def repeat_notes(trace: Trace, *, continued: bool = False) -> list[str]:
     """Return what a person has to know to repeat a run, beside the commands."""
     notes = list(trace.repeat.notes) if trace.repeat else []
-    if trace.code.commit is None:
+    if trace.code.commit is None and not trace.patch:
         notes.append("The trace names no commit: not possible by command alone.")
     if not trace.repeat and not trace.script:
         notes.append("The trace names no script: not possible by command alone.")
-    if trace.code.not_stored:
+    lost = [file for file in trace.files if file.held == "nowhere" and file.kind != "data"]
+    if trace.code.not_stored or any(not Path(file.path).is_absolute() for file in lost):
         notes.append("Copy the files that the trace names but does not hold.")
+    if trace.code.uncertain:
+        notes.append("Files were edited as the run started: what ran may be something else.")
+    if any(file.held == later.FILES for file in trace.files):
+        notes.append("What the run imported after its start lies in trace/later: copy it over.")
     if continued:
         notes.append(
             "It was interrupted and continued: the first command alone goes on to its end."
