@@ -1,0 +1,1 @@
+"""Squares and discs in small images."""
