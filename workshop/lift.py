@@ -82,7 +82,7 @@ RECIPES = {
                 ("test set and leaderboard are for", "the test set is for"),
             ),
             "study.py": (
-                ("from workshop.course import ROOT\n", ""),
+                ("from workshop.course import ROOT\n", "from pathlib import Path\n"),
                 ("FINISHED = (", "ROOT = Path(__file__).resolve().parent\nFINISHED = ("),
             ),
             "study_state.py": (("(workshop, samerun)", "(samerun,)"),),

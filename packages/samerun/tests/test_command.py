@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import pytest
@@ -131,7 +132,10 @@ def test_what_was_typed_into_python_says_so(
 
 def test_a_notebook_says_so(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Shell:
-        get_ipython = staticmethod(lambda: object())
+        history_manager = SimpleNamespace(input_hist_raw=[""])
+        get_ipython = staticmethod(
+            lambda: SimpleNamespace(user_ns={}, history_manager=Shell.history_manager)
+        )
 
     monkeypatch.setitem(sys.modules, "IPython", Shell)
     monkeypatch.setenv("JPY_SESSION_NAME", "/work/explore.ipynb")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from samerun import notebook
 from samerun.config import leaves, plain
 from samerun.masking import MASK, masked, masked_arguments
 from samerun.quoting import command_line, fits_every_shell
@@ -67,6 +68,8 @@ def repeating(
     if job:
         path = _script_path(script)
         arguments = _hydra_arguments(job, path, base, overrides, other=script is not None)
+    elif start[0] == "jupyter":
+        arguments = []  # those of its kernel are nobody's
     else:
         arguments = list(sys.argv[1:] if overrides is None else overrides)
     if "UV" in os.environ or (root / "uv.lock").exists():
@@ -158,7 +161,10 @@ def _start(base: Path, other: str | None) -> tuple[list[str], str]:
         return ["python", *options, *start] if options else start, ""
     shell = sys.modules.get("IPython")
     if shell is not None and shell.get_ipython() is not None:
-        name = os.environ.get("JPY_SESSION_NAME")
+        path = notebook.file(Path.cwd())
+        if path and notebook.from_the_top(path):
+            return ["jupyter", "execute", relative(path, base)], ""
+        name = path or os.environ.get("JPY_SESSION_NAME")
         which = f"the notebook {Path(name).name}" if name else "a notebook"
         return [], f"It ran in {which}. To repeat it, run that from its first cell on."
     name = Path(sys.argv[0]).stem if sys.argv else ""
