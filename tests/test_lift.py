@@ -342,7 +342,7 @@ def test_two_commands_lead_from_nothing_to_a_traced_run(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     second = done.stdout.splitlines()[-2:]
-    assert second == [f"  cd {shlex.quote(str(folder))}", "  uv run train.py"]
+    assert second == [f'  cd "{folder}"', "  uv run train.py"]
     done = subprocess.run(
         ["uv", "run", "train.py"], cwd=folder, env=clean, capture_output=True, encoding="utf-8"
     )

@@ -4,7 +4,6 @@ Every import that takes time stands in the command that needs it, so that --help
 """
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 
@@ -139,12 +138,18 @@ def _hint(options: argparse.Namespace) -> int:
 
 
 def _lift(options: argparse.Namespace) -> int:
+    from samerun.quoting import command_line
     from workshop import course, lift
 
     read = course.load()
     made = lift.lift(read, read.part(options.part), options.folder, options.origin)
     print(f"{made.folder} is a project of its own.", *made.notes, sep="\n")
-    print("Its first run:", f"  cd {shlex.quote(str(made.folder))}", "  uv run train.py", sep="\n")
+    print(
+        "Its first run:",
+        f"  {command_line(['cd', str(made.folder)])}",
+        "  uv run train.py",
+        sep="\n",
+    )
     return 0
 
 
