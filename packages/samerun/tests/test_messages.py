@@ -64,3 +64,12 @@ def test_it_works_without_hydra_and_lets_the_result_through(tmp_path: Path) -> N
     script = tmp_path / "script.py"
     script.write_text(code, encoding="utf-8")
     assert subprocess.run([sys.executable, script]).returncode == 0
+
+
+def test_a_leftover_module_of_hydra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def main() -> None: ...
+
+    main.__module__ = "__main__"
+    monkeypatch.setenv("HYDRA_MAIN_MODULE", "other.script")
+    with pytest.raises(SystemExit, match=r"HYDRA_MAIN_MODULE=other\.script is set"):
+        plain_errors(main)

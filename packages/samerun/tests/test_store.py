@@ -379,10 +379,25 @@ def test_a_store_that_cannot_be_written_to_is_read_and_not_recorded_to(
     assert view.read(run.info.run_id).seed == 7
 
 
+def test_a_moved_store_that_cannot_be_corrected_says_what_to_do(
+    mlflow_store: Path, use: Use, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = recorded()
+    shutil.move(mlflow_store.parent, tmp_path / "new")
+    use(tmp_path / "new" / "mlflow.db")
+
+    def read_only(store: Path) -> None:
+        raise sqlite3.OperationalError("attempt to write a readonly database")
+
+    monkeypatch.setattr(store, "bring_up_to_date", read_only)
+    with pytest.raises(RecordError, match=r"(?s)cannot be corrected there.*--store"):
+        view.read(run.info.run_id)
+
+
 # Variables of the shell
 
 
-@pytest.mark.parametrize("name", variables.REFUSED)
+@pytest.mark.parametrize("name", [*variables.REFUSED, *variables.REFUSED_LOCALLY])
 def test_a_variable_that_would_lead_a_run_into_another_is_refused(
     mlflow_store: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -10,7 +10,9 @@ from typing import Any, TypeVar, overload
 from samerun.ending import cancelled_by_signals
 from samerun.errors import RecordError, innermost
 from samerun.outputs import complaint
+from samerun.variables import to_unset
 
+MODULE = "HYDRA_MAIN_MODULE"  # Hydra's, too: the module that a script is taken for
 FULL = "HYDRA_FULL_ERROR"  # Hydra's own variable: 1 shows every traceback
 
 Main = TypeVar("Main", bound=Callable[..., object])
@@ -40,6 +42,11 @@ def plain_errors(main: Any = None, *, more: More | None = None) -> Any:
     if main is None:
         return functools.partial(plain_errors, more=more)
     full = os.environ.get(FULL) == "1"
+    if main.__module__ == "__main__" and (module := os.environ.get(MODULE)):
+        raise SystemExit(
+            f"\nerror: {MODULE}={module} is set, and Hydra would look for the configuration "
+            f"there. Unset it:\n  {to_unset(MODULE)}"
+        )
     if main.__module__ == "__main__" and not full and "omegaconf" in sys.modules:
         conf = Path(main.__code__.co_filename).parent / "conf"
         _check_yaml(conf)

@@ -15,7 +15,7 @@ from samerun.errors import RecordError
 from samerun.masking import masked_text
 from samerun.requeue import job_tags
 from samerun.root import project_root
-from samerun.store import experiment_id, use_store
+from samerun.store import experiment_id, tracking_uri, use_store
 from samerun.trace import FOLDER, collect, record
 from samerun.variables import check_variables, ignored_ones_unset
 
@@ -68,7 +68,7 @@ def start_run(
             f"The configuration is of the type {type(cfg).__name__}. Expected a dictionary, such "
             "as vars(options) of argparse's options, or a configuration of Hydra's."
         )
-    check_variables()
+    check_variables(tracking_uri())
     use_store()
     import mlflow
 
@@ -126,7 +126,7 @@ def continue_run(
     Code and machine may be others than at its start, so the continuation leaves a trace of its own
     below trace/continued-1, -2 ...
     """
-    check_variables()
+    check_variables(tracking_uri())
     import mlflow
     from mlflow import MlflowClient
 

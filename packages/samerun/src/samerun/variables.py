@@ -21,6 +21,9 @@ REFUSED = {
     "MLFLOW_ACTIVE_MODEL_ID": "the metrics of this run would be counted as that model's",
     "_MLFLOW_ACTIVE_MODEL_ID": "the metrics of this run would be counted as that model's",
 }
+REFUSED_LOCALLY = {
+    "MLFLOW_ENABLE_WORKSPACES": "this store would show the runs of one workspace alone",
+}
 IGNORED = {
     "MLFLOW_EXPERIMENT_ID": "the configuration names the experiment",
     "MLFLOW_EXPERIMENT_NAME": "the configuration names the experiment",
@@ -32,10 +35,15 @@ HARMLESS = re.compile(r"true|false|\d{1,6}(\.\d+)?", re.I)
 log = logging.getLogger(__name__)
 
 
-def check_variables() -> None:
-    """Refuse to start a run that a variable would lead into another one, with a RecordError."""
-    for name, consequence in REFUSED.items():
-        if value := os.environ.get(name):
+def check_variables(address: str) -> None:
+    """Refuse to start a run that a variable would lead elsewhere, with a RecordError.
+
+    address : of the store that is recorded to
+    """
+    refused = REFUSED if address.startswith("http") else REFUSED | REFUSED_LOCALLY
+    for name, consequence in refused.items():
+        value = os.environ.get(name)
+        if value and value.lower() not in ("false", "0"):
             raise RecordError(
                 f"{name}={value} is set, perhaps since earlier work: {consequence}. "
                 f"Unset it, then start again:\n  {to_unset(name)}"
