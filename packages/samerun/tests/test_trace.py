@@ -292,12 +292,18 @@ def test_the_graphics_cards_that_torch_sees_are_named(monkeypatch: pytest.Monkey
         is_available=lambda: True, device_count=lambda: 2, get_device_name=lambda i: f"H200 {i}"
     )
     torch = SimpleNamespace(
-        cuda=cuda, version=SimpleNamespace(cuda="13.0"), get_num_threads=lambda: 3
+        __version__="2.15.0+cu130",
+        __config__=SimpleNamespace(show=lambda: ""),
+        backends=SimpleNamespace(cpu=SimpleNamespace(get_cpu_capability=lambda: "AVX2")),
+        cuda=cuda,
+        version=SimpleNamespace(cuda="13.0"),
+        get_num_threads=lambda: 3,
     )
     monkeypatch.setitem(sys.modules, "torch", torch)
     seen = machine.machine()
     assert (seen.gpus, seen.cuda) == (("H200 0", "H200 1"), "13.0")
     assert seen.threads["torch"] == 3
+    assert seen.libraries["torch"] == "2.15.0+cu130"
 
 
 def test_only_listed_environment_variables_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:

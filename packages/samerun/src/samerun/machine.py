@@ -6,26 +6,57 @@ import importlib.metadata
 import os
 import platform
 import re
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from samerun import locked
+from samerun import locked, processor
 
-# The only environment variables that are recorded: others may hold secrets.
+# The only environment variables that are recorded besides those of `samerun.variables`: others may
+# hold secrets. These change how many threads compute, or which instructions, and so the last bits.
 VARIABLES = [
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "CUDA_VISIBLE_DEVICES",
+    "ATEN_CPU_CAPABILITY",
+    "BLIS_ARCH_TYPE",
+    "BLIS_NUM_THREADS",
     "CUBLAS_WORKSPACE_CONFIG",
+    "CUDA_VISIBLE_DEVICES",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "DNNL_MAX_CPU_ISA",
+    "GLIBC_TUNABLES",
+    "GOTO_NUM_THREADS",
+    "KMP_AFFINITY",
+    "KMP_DETERMINISTIC_REDUCTION",
+    "LD_PRELOAD",
+    "LOKY_MAX_CPU_COUNT",
+    "MKL_CBWR",
+    "MKL_DEBUG_CPU_TYPE",
+    "MKL_DOMAIN_NUM_THREADS",
+    "MKL_DYNAMIC",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_NUM_THREADS",
+    "MKL_THREADING_LAYER",
+    "NPY_DISABLE_CPU_FEATURES",
+    "NPY_ENABLE_CPU_FEATURES",
+    "NUMEXPR_NUM_THREADS",
+    "NVIDIA_TF32_OVERRIDE",
+    "OMP_DYNAMIC",
+    "OMP_NUM_THREADS",
+    "OMP_SCHEDULE",
+    "OMP_THREAD_LIMIT",
+    "ONEDNN_CPU_ISA_HINTS",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "ONEDNN_MAX_CPU_ISA",
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_NUM_THREADS",
     "PYTHONHASHSEED",
-    "SLURM_JOB_ID",
+    "PYTORCH_MPS_FAST_MATH",
     "SLURM_ARRAY_TASK_ID",
+    "SLURM_JOB_ID",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+    "TORCH_BLAS_PREFER_CUBLASLT",
+    "VECLIB_MAXIMUM_THREADS",
 ]
 
 
@@ -44,6 +75,12 @@ class Environment:
 
 @dataclass(frozen=True)
 class Machine:
+    """`arithmetic` holds hashes of small calculations, see `samerun.arithmetic`; `libraries` what
+    each numerical library says of its build, and the kernels that it chose; `threads` those of
+    every library that is loaded, by its file. `instructions` is the level that the processor
+    reaches, and `flags` a hash of all that it can.
+    """
+
     platform: str
     cpu: str
     cores: int
@@ -53,6 +90,10 @@ class Machine:
     gpus: tuple[str, ...] = ()
     cuda: str | None = None
     driver: str | None = None
+    arithmetic: dict[str, str] = field(default_factory=dict)
+    libraries: dict[str, str] = field(default_factory=dict)
+    instructions: str | None = None
+    flags: str | None = None
 
 
 def read_lock(root: Path) -> str | None:
@@ -120,15 +161,19 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def machine() -> Machine:
-    """Describe the machine. Asks torch only if the script has loaded it."""
+def machine(arithmetic: Mapping[str, str] | None = None) -> Machine:
+    """Describe the machine. Asks torch only if the script has loaded it.
+
+    arithmetic : what `samerun.arithmetic.fingerprints` found
+    """
     gpus, cuda = _gpus()
     driver = Path("/proc/driver/nvidia/version")
     cores = os.cpu_count() or 1
     affinity = getattr(os, "sched_getaffinity", None)  # of Linux: what a container or Slurm allots
+    flags = processor.flags()
     return Machine(
         platform=platform.platform(),
-        cpu=_cpu(),
+        cpu=processor.model(),
         cores=cores,
         usable_cores=len(affinity(0)) if affinity else cores,
         threads=_threads(),
@@ -136,23 +181,11 @@ def machine() -> Machine:
         gpus=gpus,
         cuda=cuda,
         driver=driver.read_text().splitlines()[0] if driver.exists() else None,
+        arithmetic=dict(arithmetic or {}),
+        libraries=_libraries(),
+        instructions=processor.level(flags),
+        flags=sha256(" ".join(flags))[:16] if flags else None,
     )
-
-
-def _cpu() -> str:
-    """Return the processor's model, as far as the system tells it."""
-    if sys.platform == "win32":
-        import winreg
-
-        path = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"
-        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, path) as key:
-            return str(winreg.QueryValueEx(key, "ProcessorNameString")[0]).strip()
-    if sys.platform == "darwin":
-        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=5).stdout.strip()
-    described = Path("/proc/cpuinfo")
-    found = described.exists() and re.search(r"^model name\s*: (.+)$", described.read_text(), re.M)
-    return found[1] if found else platform.machine()  # Linux on ARM has no model name
 
 
 def _gpus() -> tuple[tuple[str, ...], str | None]:
@@ -167,12 +200,53 @@ def _gpus() -> tuple[tuple[str, ...], str | None]:
     return ("Apple GPU (MPS)",) if torch.backends.mps.is_available() else (), None
 
 
-def _threads() -> dict[str, int]:
-    """Return the number of threads of each numerical library that is loaded."""
+def _pools() -> dict[str, dict[str, Any]]:
+    """Return what threadpoolctl knows of each library that is loaded, by its folder and file.
+
+    A process may hold several OpenMP libraries, each with a number of threads of its own.
+    """
     import threadpoolctl
 
-    pools = threadpoolctl.threadpool_info()
-    threads = {f"{p['internal_api']} ({p['user_api']})": p["num_threads"] for p in pools}
+    pools = {Path(pool["filepath"]): pool for pool in threadpoolctl.threadpool_info()}
+    return {f"{_package(path)}/{path.name}": pools[path] for path in sorted(pools)}
+
+
+def _package(library: Path) -> str:
+    """Return the folder of a library below site-packages, or its own folder elsewhere."""
+    parts = library.parts
+    if "site-packages" in parts:
+        return parts[parts.index("site-packages") + 1]
+    return library.parent.name
+
+
+def _threads() -> dict[str, int]:
+    """Return the number of threads of each numerical library that is loaded."""
+    threads = {name: pool["num_threads"] for name, pool in _pools().items()}
     if torch := sys.modules.get("torch"):
         threads["torch"] = torch.get_num_threads()
     return threads
+
+
+def _libraries() -> dict[str, str]:
+    """Return the build of each numerical library, and which kernels it chose on this machine.
+
+    The version of a package does not tell its build: torch 2.15.0 may be 2.15.0+cu132 or +cpu.
+    """
+    found = {}
+    if torch := sys.modules.get("torch"):
+        found["torch"] = str(torch.__version__)
+        found["torch kernels"] = str(torch.backends.cpu.get_cpu_capability())
+        for line in torch.__config__.show().splitlines():
+            for name, mark in (("torch mkl", "Math Kernel Library"), ("torch onednn", "MKL-DNN")):
+                if mark in line:
+                    found[name] = line.strip(" -").partition(mark)[2].strip()
+    for name in ("numpy", "scipy"):
+        if module := sys.modules.get(name):
+            blas = module.show_config(mode="dicts")["Build Dependencies"]["blas"]
+            build = blas.get("openblas configuration", f"{blas['name']} {blas['version']}")
+            found[name] = f"{module.__version__}, {build}"
+    for name, pool in _pools().items():
+        if pool["user_api"] == "blas":
+            known = (pool["internal_api"], pool["version"], pool.get("architecture"))
+            found[name] = " ".join(str(item) for item in known if item)
+    return found

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from samerun import imported, known, notebook
+from samerun.arithmetic import fingerprints
 from samerun.code import MEGABYTE, Code, State, checkout_state, warn
 from samerun.command import (
     Command,
@@ -137,6 +138,7 @@ def collect(
     data_files: list[KnownFile] = attempt(
         "files of the data", lambda: known.data_files(dataset, root, state.held), []
     )
+    arithmetic = attempt("arithmetic", fingerprints, {})
     return Trace(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         seed=attempt("seed", lambda: _seed(config), None),
@@ -148,7 +150,7 @@ def collect(
         code=code,
         data=attempt("data", lambda: _data(dataset), None),
         environment=attempt("environment", lambda: environment(lock, packages), None),
-        machine=attempt("machine", machine, None),
+        machine=attempt("machine", lambda: machine(arithmetic), None),
         problems=problems,
         repeat=attempt(
             "command to repeat it",

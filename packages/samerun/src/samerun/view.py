@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from samerun.command import relative
 from samerun.config import leaves
 from samerun.errors import RecordError
 from samerun.find import check_artifacts_are_there, find_run
+from samerun.machine import sha256
 from samerun.quoting import command_line
 from samerun.root import root_of
 from samerun.store import no_progress_bars
@@ -253,7 +254,10 @@ def _sections(trace: Trace, run: "Run | None") -> dict[str, Rows]:
             ("gpu", ", ".join(machine.gpus)),
             ("cuda", machine.cuda),
             ("driver", machine.driver),
-            ("threads", ", ".join(f"{k} {v}" for k, v in machine.threads.items())),
+            ("instructions", machine.instructions),
+            ("arithmetic", _in_short(machine.arithmetic)),
+            ("libraries", "\n".join(f"{k}: {v}" for k, v in machine.libraries.items())),
+            ("threads", "\n".join(f"{k}: {v}" for k, v in machine.threads.items())),
             *machine.variables.items(),
         ]
     shown = {
@@ -294,6 +298,14 @@ def _outcome(run: "Run") -> Rows:
     metrics = "\n".join(f"{name} {value:.6g}" for name, value in sorted(run.data.metrics.items()))
     outcome = [("name", info.run_name), ("id", info.run_id), ("status", info.status)]
     return [*outcome, ("duration", duration), ("metrics", metrics)]
+
+
+def _in_short(arithmetic: Mapping[str, str]) -> str:
+    """Return one hash of all calculations, which is enough to see whether two runs agree."""
+    if not arithmetic:
+        return ""
+    listing = "".join(f"{name} {result}\n" for name, result in sorted(arithmetic.items()))
+    return f"{sha256(listing)[:16]}, of {len(arithmetic)} calculations"
 
 
 def _listed(items: Iterable[str], most: int = 10) -> str:
