@@ -22,8 +22,10 @@ import numpy as np
 import pytest
 import servers
 import torch
+import yaml
 from commands import ROOT, call, run
 from leaderboard import running, score
+from mlflow.utils.file_utils import local_file_uri_to_path
 from record_fixtures import FakeDataset
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
@@ -861,6 +863,25 @@ def test_a_package_holds_the_record_and_nothing_else(finished):
     assert str(ROOT) not in (folder / submission.RECORD).read_text(encoding="utf-8")
     texts = [p for p in folder.rglob("*") if p.is_file() and p.name != "changes.patch"]
     assert [p.name for p in texts if b"hidden-word" in p.read_bytes()] == []
+
+
+def test_secrets_in_the_files_of_an_earlier_run_stay_here(finished, caplog):
+    """What a run recorded before secrets were masked is masked as it leaves."""
+    artifacts = Path(local_file_uri_to_path(finished.info.artifact_uri))
+    config = (
+        "seed: 3\nstorage:\n  password: |\n    hidden-word\n    more\nurl: http://me:word@x/y\n"
+    )
+    (artifacts / "config.yaml").write_text(config, encoding="utf-8")
+    parts = [
+        f"diff --git a/{path} b/{path}\n--- a/{path}\n+++ b/{path}\n@@ -0,0 +1 @@\n+{line}\n"
+        for path, line in {"a.py": "x = 1", "b.py": 'api_key = "q1w2e3-hidden-word"'}.items()
+    ]
+    (artifacts / "trace" / "changes.patch").write_text("".join(parts), encoding="utf-8")
+    folder = packed(finished) / "files"
+    shown = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    assert shown == {"seed": 3, "storage": {"password": "***"}, "url": "http://***@x/y"}
+    assert (folder / "trace" / "changes.patch").read_text(encoding="utf-8") == parts[0]
+    assert "changes to b.py stay here" in caplog.text
 
 
 @pytest.mark.parametrize(

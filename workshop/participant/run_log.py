@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from samerun.masking import masked
+from samerun.masking import masked, masked_text
 from samerun.store import local_store
 from workshop.errors import WorkshopError
 
@@ -176,7 +176,7 @@ class RemoteLog:
 def _about(id: str, name: str, started: int, status: str, params: dict[str, str]) -> About:
     return About(
         id,
-        name or id[:8],
+        masked_text(name or "") or id[:8],
         started or 0,
         STATUS.get(status, "running"),
         {key: str(masked(value, key)) for key, value in params.items()},

@@ -16,7 +16,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from samerun.config import masked_yaml
+from samerun.guard import masked_document
 from samerun.masking import masked, masked_text
+from samerun.storable import rules_of, without_secrets
 from samerun.trace import FOLDER, Dataset
 from workshop.course import ROOT
 from workshop.errors import WorkshopError
@@ -109,11 +112,25 @@ def _download(run: "Run", to: Path) -> list[str]:
             folder = (to / path).parent
             folder.mkdir(parents=True, exist_ok=True)
             client.download_artifacts(run_id, path, str(folder))
-    config = to / "config.yaml"
-    if config.exists():  # trace/config.yaml is masked already
-        text = config.read_bytes().decode(errors="replace")
-        config.write_bytes(masked_text(text).encode())
+            _hide_secrets(to / path)
     return sorted(chosen)
+
+
+def _hide_secrets(file: Path) -> None:
+    """Mask what is left of secrets in a file of an earlier run, or of one logged by other means."""
+    if file.suffix == ".patch":
+        kept, secret = without_secrets(file.read_bytes(), ROOT, rules_of(ROOT))
+        for path, why in secret.items():
+            log.warning("The changes to %s stay here: %s", path, why)
+        if secret:
+            file.write_bytes(kept)
+    elif file.suffix in TRACE_FILES:
+        text = file.read_bytes().decode(errors="replace")
+        shown = masked_document(text, file.suffix)
+        if file.name == "config.yaml":
+            shown = masked_yaml(shown)
+        if shown != text:
+            file.write_bytes(shown.encode())
 
 
 def _record(
@@ -125,11 +142,19 @@ def _record(
     info, data = run.info, run.data
     client = MlflowClient()
     history = {name: client.get_metric_history(info.run_id, name) for name in data.metrics}
-    tags = {name: value for name, value in data.tags.items() if name.startswith("trace.")}
+    tags = {
+        name: masked_text(value, by_key=False)
+        for name, value in data.tags.items()
+        if name.startswith("trace.")
+    }
     dirty = {"true": True, "false": False}.get(tags.get("trace.dirty", ""))
     seconds = (info.end_time - info.start_time) / 1000 if info.end_time else None
     return {
-        "run": {"id": info.run_id, "name": info.run_name, "started": info.start_time},
+        "run": {
+            "id": info.run_id,
+            "name": masked_text(info.run_name or ""),
+            "started": info.start_time,
+        },
         "model": hashlib.sha256(model).hexdigest(),
         "data": dataset.name,
         "data_digest": dataset.digest,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from samerun.errors import RecordError
-from samerun.masking import MASK, is_secret, masked, remember
+from samerun.masking import MASK, is_secret, masked, masked_text, remember
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -41,6 +41,18 @@ def as_yaml(config: "Mapping[str, object] | list[object]") -> str:
     import yaml
 
     return str(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+
+
+def masked_yaml(text: str) -> str:
+    """Return the YAML of a configuration with its secrets masked, as YAML again."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError):
+        return masked_text(text)
+    hidden = masked(values)
+    return text if hidden == values or not isinstance(hidden, dict) else as_yaml(hidden)
 
 
 def without_secrets(

@@ -274,9 +274,7 @@ def _looks_random(key: str, value: str) -> bool:
     if any(c.isspace() for c in words) or _is_placeholder(words) or _PATH_LIKE.fullmatch(words):
         return False
     password = _PASSWORD.search(key) is not None
-    if _NAME_LIKE.fullmatch(
-        words
-    ):  # `password = "Kugelblitz"` is none, `token = "access_token"` is
+    if _NAME_LIKE.fullmatch(words):  # "Kugelblitz" as password is none, "access_token" as token is
         return password and words.isalnum() and len(words) >= (8 if words.isalpha() else 6)
     if len(words) < (6 if password else 8):
         return False
