@@ -15,6 +15,12 @@ from samerun import flatten, start_run, to_yaml
 SECRETS = {"password": "hunter2", "pin": {"api_key": "test"}}
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs belong to a project in which nobody works on these tests."""
+    monkeypatch.setenv("SAMERUN_ROOT", str(checkout))
+
+
 @pytest.fixture
 def cfg() -> object:
     return OmegaConf.create({"experiment": "e", "seed": 0, **SECRETS, "copied": "${password}"})
@@ -146,6 +152,7 @@ def test_names_tags_and_errors_hold_no_secret(cfg, mlflow_store) -> None:
     with start_run(cfg, FakeDataset(), run_name="try with api_key=hunter2") as run:
         mlflow.set_tag("note", "the password is hunter2")
         mlflow.set_tags({"auth": "abc", "mlflow.note.content": f"see {FAKE['GitHub']}"})
+        mlflow.set_experiment_tag("login", "me:hunter2")
         mlflow.set_tag("error", str(ValueError("no access: https://me:word@there.lab/x")))
     assert b"hunter2" not in everything(mlflow_store)
     seen = tags(run)

@@ -1,5 +1,7 @@
 """What a secret is: by its key, by its form, by being known; and what is none."""
 
+from pathlib import Path
+
 import pytest
 from fake_secrets import FAKE, noise
 from omegaconf import OmegaConf
@@ -187,3 +189,16 @@ def test_a_mask_where_nothing_is_needed_is_no_fault() -> None:
     assert with_secrets(recorded(), config(), needed=["model"]).model.C == 1
     with pytest.raises(RecordError):
         with_secrets(recorded(), config(), needed=["model", "store"])
+
+
+def test_the_command_that_repeats_a_run_names_a_secret_variable_and_not_its_value(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from samerun.command import repeating
+
+    monkeypatch.setenv("MY_PASSWORD", "swordfish")
+    (tmp_path / "train.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "train.py"), "+api_key=hunter2"])
+    shown = str(repeating(config(login="${oc.env:MY_PASSWORD}"), tmp_path))
+    assert "swordfish" not in shown and "hunter2" not in shown and "MY_PASSWORD" in shown

@@ -1,12 +1,14 @@
 """What of a checkout is stored with a run, and what is named in place of that."""
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fake_secrets import FAKE, hexadecimal, noise
 from record_fixtures import FakeDataset, git
 
-from samerun import RecordError, flatten, trace
+from samerun import RecordError, flatten, notebook, trace
 from samerun.masking import forget
 from samerun.storable import Rules, rules_of, secret_in, why_not_stored
 
@@ -108,6 +110,8 @@ def test_a_false_alarm_can_be_overruled_by_name(checkout: Path) -> None:
     assert why_not_stored("small/a.csv", b"1\n", rules) is None
     assert why_not_stored("a.py", f'key = "{FAKE["AWS"]}"\n'.encode(), rules) is None
     assert why_not_stored("b.csv", b"1\n", rules) == "data"
+    flatten({"password": "hunter2"})
+    assert why_not_stored("a.py", b"connect('hunter2')\n", rules).startswith("line 1: a secret of")
 
 
 @pytest.mark.parametrize(
@@ -169,3 +173,22 @@ def test_the_rest_of_a_patch_without_a_secret_file_still_applies(checkout: Path)
     git(checkout, "apply", "changes")
     assert (checkout / ".gitignore").read_text() == "ignored/\nmore/\n"
     assert (checkout / "zwölf und mehr.txt").exists()
+
+
+def test_cells_of_a_notebook_keep_their_code_and_lose_their_keys(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cells = [
+        "",
+        f'api_key = "{WORD}"\ntoken = tokenizer(text)',
+        f"%env WANDB_API_KEY={WORD}",
+        f"!curl --token {WORD} there",
+        f'connect("{FAKE["GitHub"]}")',
+    ]
+    history = SimpleNamespace(input_hist_raw=cells)
+    shell = SimpleNamespace(history_manager=history)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    seen = notebook.cells() or ""
+    assert WORD not in seen and FAKE["GitHub"] not in seen
+    assert 'api_key = "***"\ntoken = tokenizer(text)' in seen
+    assert 'connect("***")' in seen and "--token *** there" in seen

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samerun import notebook
-from samerun.config import leaves, plain
+from samerun.config import leaves, plain, without_secrets
 from samerun.masking import MASK, masked, masked_arguments
 from samerun.quoting import command_line, fits_every_shell
 from samerun.root import project_root
@@ -265,7 +265,7 @@ def _from_environment(
     found: dict[str, list[str]] = {}
     written = dict(leaves(plain(cfg, resolve=False)))
     try:
-        resolved = dict(leaves(plain(cfg)))
+        resolved = dict(leaves(without_secrets(cfg)))
     except Exception:  # an interpolation fails; then the names alone
         resolved = {}
     for key, value in written.items():

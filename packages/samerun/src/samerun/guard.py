@@ -102,6 +102,13 @@ def _set_tag(plain: Callable, note: Note) -> Callable:
     return set_tag
 
 
+def _set_experiment_tag(plain: Callable, note: Note) -> Callable:
+    def set_experiment_tag(self, experiment_id, key, value):
+        return plain(self, experiment_id, key, _value(value, key))
+
+    return set_experiment_tag
+
+
 def _log_batch(plain: Callable, note: Note) -> Callable:
     def log_batch(self, run_id, metrics=(), params=(), tags=(), *rest, **options):
         def hide(items: Sequence, kind: str) -> list:
@@ -199,6 +206,7 @@ def _log_artifacts(plain: Callable, note: Note) -> Callable:
 _GUARDS = {
     "log_param": _log_param,
     "set_tag": _set_tag,
+    "set_experiment_tag": _set_experiment_tag,
     "log_batch": _log_batch,
     "create_run": _create_run,
     "update_run": _update_run,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from samerun.masking import masked_text
+from samerun.storable import without_values
 
 
 def cells() -> str | None:
@@ -17,7 +18,17 @@ def cells() -> str | None:
         return None
     executed = enumerate(shell.history_manager.input_hist_raw)
     return "".join(
-        f"# In [{number}]\n{masked_text(cell.rstrip())}\n\n" for number, cell in executed if cell
+        f"# In [{number}]\n{_without_secrets(cell.rstrip())}\n\n"
+        for number, cell in executed
+        if cell
+    )
+
+
+def _without_secrets(cell: str) -> str:
+    """Mask what looks like a secret in code, and beside a secret-looking word in a command."""
+    lines = without_values(cell).split("\n")
+    return "\n".join(
+        masked_text(line) if line.lstrip().startswith(("%", "!")) else line for line in lines
     )
 
 

@@ -55,7 +55,7 @@ _CONFIGURATION = frozenset(
 class Rules:
     """What a project says in `[tool.samerun]`: `store` names files by patterns, as in `data/*.csv`.
 
-    They are stored whatever they look like, if they are text and small.
+    They are stored whatever they look like, if they are text, small and without a known secret.
     """
 
     store: tuple[str, ...] = ()
@@ -106,7 +106,7 @@ def why_not_stored(path: str, content: bytes, rules: Rules = Rules()) -> str | N
     if b"\0" in content:
         return "not text"
     if rules.asks_for(path):
-        return None
+        return _known_secret_in(content)
     return _why_by_name(PurePosixPath(path)) or secret_in(content, path)
 
 
@@ -142,8 +142,8 @@ def without_secrets(patch: bytes, root: Path, rules: Rules) -> tuple[bytes, dict
     for part in re.split(rb"^(?=diff --git )", patch, flags=re.M):
         header = part.partition(b"\n")[0].removeprefix(b"diff --git ")
         path = os.fsdecode(header[len(header) // 2 + 3 :])  # of "a/PATH b/PATH"
-        found = None if not header or rules.asks_for(path) else secret_in(part, path)
-        if found is None:
+        found = _known_secret_in(part) if rules.asks_for(path) else secret_in(part, path)
+        if found is None or not header:
             kept.append(part)
             continue
         what = found.partition(": ")[2]  # without the line, which is that of the patch
@@ -169,6 +169,7 @@ def _size_and_digest(file: Path) -> tuple[int, str | None]:
 
 # ----------------------------------------------------------------------------------- by contents
 
+KNOWN = "a secret of the configuration or the environment"
 _ADDRESS = re.compile(r"://(?P<user>[^\s:/@\"'`]*):(?P<value>[^\s/@\"'`]+)@(?P<host>[\w.\-]+)")
 _STEMS = (
     "passw", "passphrase", "passcode", "pwd", "secret", "token", "cred", "auth", "bearer", "cookie",
@@ -217,6 +218,12 @@ def secret_in(content: bytes, path: str = "") -> str | None:
     return f"line {text.count(chr(10), 0, start) + 1}: {kind}"
 
 
+def _known_secret_in(content: bytes) -> str | None:
+    text = content.decode(errors="replace")
+    start = min((found.start() for found in known_in(text)), default=None)
+    return None if start is None else f"line {text.count(chr(10), 0, start) + 1}: {KNOWN}"
+
+
 def without_values(text: str) -> str:
     """Return Python code with `***` in place of what `secret_in` finds."""
     parts, position = [], 0
@@ -237,7 +244,7 @@ def _secrets(text: str, suffix: str) -> Iterator[tuple[int, int, str]]:
         if value != found["user"] and not _is_placeholder(value) and "example" not in host:
             yield *found.span("value"), "a password in an address"
     for found in known_in(text):
-        yield *found.span(), "a secret of the configuration or the environment"
+        yield *found.span(), KNOWN
     patterns = (_QUOTED, _BARE) if suffix in _CONFIGURATION else (_QUOTED, _CALLED)
     for line, part in _suspicious(text):
         for pattern in patterns:

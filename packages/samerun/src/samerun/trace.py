@@ -39,7 +39,6 @@ from samerun.machine import (
     read_lock,
 )
 from samerun.masking import masked, masked_arguments, masked_text
-from samerun.storable import without_values
 from samerun.store import own_uri
 from samerun.variables import set_variables
 
@@ -161,7 +160,7 @@ def collect(
         patch=state.patch,
         packages=tuple(f"{name}=={version}" for name, version in packages.items()),
         files=(*_known_files(used, state, root), *data_files),
-        cells=attempt("cells of the notebook", _cells, None),
+        cells=attempt("cells of the notebook", notebook.cells, None),
     )
 
 
@@ -193,11 +192,6 @@ def _known_files(used: Used, state: State, root: Path) -> list[KnownFile]:
             held = state.held.get(shown, "nowhere")
             files.append(KnownFile(shown, kind, content.sha256, content.size, held))
     return sorted(files, key=lambda file: (file.kind, file.path))
-
-
-def _cells() -> str | None:
-    cells = notebook.cells()
-    return None if cells is None else without_values(cells)
 
 
 def _data(dataset: Dataset | None) -> Data | None:
