@@ -304,4 +304,23 @@ def test_a_run_without_a_commit_says_what_is_missing(
     trace = view.fetch(run)
     trace = replace(trace, code=replace(trace.code, commit=None))
     assert view.repeat_commands(trace, run, checkout) == []
-    assert any("names no commit" in note for note in view.repeat_notes(trace))
+    assert any("names no commit" in note for note in view.repeat_notes(trace, checkout))
+
+
+def test_away_from_a_clone_the_commands_begin_with_one(
+    mlflow_store: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", [str(checkout / "train.py")])
+    with start_run({"experiment": "x"}, FakeDataset()) as active:
+        pass
+    run = mlflow.get_run(active.info.run_id)
+    trace, elsewhere = view.fetch(run), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert any("begin in one that has it" in note for note in view.repeat_notes(trace, elsewhere))
+    trace = replace(trace, code=replace(trace.code, remote=checkout.as_posix()))
+    commands = view.repeat_commands(trace, run, elsewhere)
+    monkeypatch.chdir(elsewhere)
+    line = " && ".join(commands[:3])
+    assert subprocess.run(line, shell=True, capture_output=True).returncode == 0
+    clone = tmp_path / f"repeat-{run.info.run_id[:8]}"
+    assert git(clone, "rev-parse", "HEAD").strip() == trace.code.commit

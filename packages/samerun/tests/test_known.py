@@ -357,7 +357,7 @@ def test_a_run_without_a_commit_is_repeated_from_its_sources(
     commands = view.repeat_commands(seen, found, root)
     assert commands[0].startswith("git init -q ../repeat-")
     assert commands[2].startswith("git apply ") and "train.py" in commands[-1]
-    assert not any("commit" in note for note in view.repeat_notes(seen))
+    assert not any("commit" in note for note in view.repeat_notes(seen, root))
 
 
 def test_what_was_not_as_the_disk_holds_it_is_shown(checkout: Path) -> None:

@@ -13,7 +13,7 @@ from urllib.request import url2pathname
 from samerun.errors import RecordError
 from samerun.moved import ARTIFACTS
 from samerun.quoting import command_line
-from samerun.store import local_store, tracking_uri, use_store
+from samerun.store import local_store, mlflow_command, tracking_uri, use_store
 
 if TYPE_CHECKING:  # mlflow takes seconds to import
     from mlflow import MlflowClient
@@ -57,7 +57,7 @@ def find_run(run_id: str) -> "Run":
     if run.info.lifecycle_stage == "deleted":
         raise RecordError(
             f"The run {run.info.run_id} was deleted. To bring it back: "
-            f"uv run mlflow runs restore --run-id {run.info.run_id}"
+            f"{mlflow_command('runs', 'restore', '--run-id', run.info.run_id)}"
         )
     return run
 

@@ -17,6 +17,7 @@ from samerun.errors import RecordError
 from samerun.guard import guard_client
 from samerun.moved import ARTIFACTS, bring_up_to_date
 from samerun.probe import check_address, check_answer, check_database
+from samerun.quoting import command_line
 from samerun.root import project_root
 
 WAIT_FOR_CREATION = 120  # seconds; it takes 3 on an idle machine
@@ -85,6 +86,14 @@ def _bring_up_to_date(store: Path) -> None:
             "a place where you may write, and name that one: --store FOLDER or "
             "MLFLOW_TRACKING_URI=sqlite:///FOLDER/mlflow.db"
         ) from error
+
+
+def mlflow_command(*words: str) -> str:
+    """Return a command of MLflow's that works on this store: by itself it takes ./mlflow.db."""
+    store, start = local_store(tracking_uri()), ["uv", "run"]
+    if store and store.name == "mlflow.db" and store.parent != Path.cwd():
+        start += ["--directory", store.parent.as_posix()]
+    return command_line([*start, "mlflow", *words])
 
 
 def name_store(where: str) -> None:
@@ -206,7 +215,7 @@ def experiment_id(name: str) -> str:
     if experiment.lifecycle_stage == "deleted":
         raise RecordError(
             f"The experiment {name!r} was deleted. Give `experiment` another name, or bring it "
-            f"back: uv run mlflow experiments restore -x {experiment.experiment_id}"
+            f"back: {mlflow_command('experiments', 'restore', '-x', experiment.experiment_id)}"
         )
     return experiment.experiment_id
 

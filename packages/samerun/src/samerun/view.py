@@ -19,6 +19,7 @@ from samerun.errors import RecordError
 from samerun.find import check_artifacts_are_there, find_run
 from samerun.machine import sha256
 from samerun.quoting import command_line
+from samerun.repository import GitError, git
 from samerun.root import root_of
 from samerun.store import no_progress_bars
 from samerun.trace import FOLDER, Trace, from_json
@@ -114,7 +115,7 @@ def show(run_id: str, console: "Console | None" = None) -> None:
     for number, again in enumerate(later, start=1):
         code = again.code.commit or "no commit"
         lines(f"Continued ({number}) {again.started}, from {code[:12]}:", [typed(again)])
-    for note in repeat_notes(trace, continued=bool(later)):
+    for note in repeat_notes(trace, Path.cwd(), continued=bool(later)):
         console.print(Padding(Text(printable(f"- {note}")), (0, 0, 0, 2)))
 
 
@@ -136,11 +137,15 @@ def repeat_commands(trace: Trace, run: "Run", here: Path) -> list[str]:
     if not command or (trace.code.commit is None and not trace.patch):
         return []
     folder = relative(root_of(here).parent / f"repeat-{run.info.run_id[:8]}", here)
-    if trace.code.commit:
-        begin = ["git", "worktree", "add", "--detach", folder, trace.code.commit]
-    else:  # the patch holds all sources; inside of another repository it would apply to that
-        begin = ["git", "init", "-q", folder]
-    commands = [command_line(begin)]
+    commands: list[str] = []
+    if trace.code.commit is None:
+        # The patch holds all sources; inside of another repository it would apply to that.
+        commands.append(command_line(["git", "init", "-q", folder]))
+    elif trace.code.remote and not has_commit(here, trace.code.commit):
+        commands.append(command_line(["git", "clone", trace.code.remote, folder]))
+    else:
+        add = ["git", "worktree", "add", "--detach", folder, trace.code.commit]
+        commands.append(command_line(add))
     stored = f"{FOLDER}/changes.patch"
     artifacts = urlsplit(run.info.artifact_uri)
     is_local = artifacts.scheme == "file"
@@ -148,6 +153,8 @@ def repeat_commands(trace: Trace, run: "Run", here: Path) -> list[str]:
         download = ["uv", "run", "mlflow", "artifacts", "download", "-r", run.info.run_id]
         commands.append(command_line([*download, "-a", stored, "-d", folder]))
     commands.append(command_line(["cd", folder]))
+    if commands[0].startswith("git clone"):
+        commands.append(command_line(["git", "checkout", "--detach", str(trace.code.commit)]))
     if trace.patch:  # before uv sync, which fills in the lock that the patch may change
         path = f"{url2pathname(artifacts.path)}/{stored}" if is_local else "changes.patch"
         commands.append(command_line(["git", "apply", path]))
@@ -159,9 +166,20 @@ def repeat_commands(trace: Trace, run: "Run", here: Path) -> list[str]:
     return [*commands, command]
 
 
-def repeat_notes(trace: Trace, *, continued: bool = False) -> list[str]:
-    """Return what a person has to know to repeat a run, beside the commands."""
+def has_commit(here: Path, commit: str) -> bool:
+    """Say whether the folder lies in a clone that has a commit."""
+    try:
+        git(here, "cat-file", "-e", f"{commit}^{{commit}}")
+    except GitError:
+        return False
+    return True
+
+
+def repeat_notes(trace: Trace, here: Path, *, continued: bool = False) -> list[str]:
+    """Return what a person in the folder `here` has to know beside the commands."""
     notes = list(trace.repeat.notes) if trace.repeat else []
+    if trace.code.commit and not trace.code.remote and not has_commit(here, trace.code.commit):
+        notes.append("No clone around this folder has the commit: begin in one that has it.")
     if trace.code.commit is None and not trace.patch:
         notes.append("The trace names no commit: not possible by command alone.")
     if not trace.repeat and not trace.script:
