@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # only those that the script uses are imported, by the script
     import numpy as np
-    import torch
 
 
 def fingerprints() -> dict[str, str]:
@@ -61,14 +60,14 @@ def _of_numpy(numpy: Any) -> dict[str, str]:
     }
 
 
-def _torch_numbers(torch: Any, *shape: int) -> "torch.Tensor":
+def _torch_numbers(torch: Any, *shape: int) -> Any:
     """Return float32 numbers from -0.5 to 0.5, exact, so that every machine has the same ones."""
     import numpy  # MLflow has loaded it
 
     return torch.from_numpy(_numpy_numbers(numpy, *shape)).float()
 
 
-def _numpy_numbers(numpy: Any, *shape: int) -> "np.ndarray":
+def _numpy_numbers(numpy: Any, *shape: int) -> Any:
     count = numpy.arange(numpy.prod(shape), dtype=numpy.int64)
     # Whole numbers that look like chance, made without a generator that a later version changes;
     # cubed, for small and large ones side by side, and of many digits, so that sums are rounded
@@ -77,7 +76,7 @@ def _numpy_numbers(numpy: Any, *shape: int) -> "np.ndarray":
     return (number * number * number).reshape(shape)
 
 
-def _symmetric(numpy: Any) -> "np.ndarray":
+def _symmetric(numpy: Any) -> Any:
     half = _numpy_numbers(numpy, 24, 24)  # so small that one thread computes it
     return half + half.T
 

@@ -137,7 +137,7 @@ def collect(
     data_files: list[KnownFile] = attempt(
         "files of the data", lambda: known.data_files(dataset, root, state.held), []
     )
-    arithmetic = attempt("arithmetic", fingerprints, {})
+    arithmetic: dict[str, str] = attempt("arithmetic", fingerprints, {})
     return Trace(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         seed=attempt("seed", lambda: _seed(config), None),
