@@ -6,7 +6,7 @@ import pytest
 from fake_secrets import FAKE, noise
 from omegaconf import OmegaConf
 
-from samerun import RecordError, flatten, masking, to_yaml, with_secrets
+from samerun import RecordError, flatten, masking, start_run, to_yaml, with_secrets
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,11 @@ def test_a_token_is_known_by_its_form_whatever_its_key(kind: str) -> None:
         "Server=a;Database=b;Password=hunter2;x=y",
         "https://example.org/?access_token=hunter2",
         'unclosed: password="hunter2',
+        'password="a\\"hunter2"',
+        "password: |\n  first\n  hunter2\n",
+        "token => hunter2",
+        "token := hunter2",
+        "passwort: hunter2",
     ],
 )
 def test_a_secret_inside_a_text_is_masked(text: str) -> None:
@@ -183,6 +188,18 @@ def test_a_mask_is_never_gone_on_with_in_silence() -> None:
 def test_a_secret_is_taken_from_the_present_configuration() -> None:
     whole = with_secrets(recorded(), config(store={"password": "hunter3"}))
     assert whole == config(model={"C": 1}, store={"password": "hunter3"})
+
+
+def test_stars_in_a_text_of_ones_own_are_no_mask() -> None:
+    cfg = config(note="three stars: ***")
+    assert with_secrets(OmegaConf.create(to_yaml(cfg)), cfg) == cfg
+
+
+@pytest.mark.parametrize("cfg", [{"db": {"password": "***"}}, config(api_key="***")])
+def test_a_command_copied_from_a_record_with_its_mask_is_refused(cfg: object) -> None:
+    refused = pytest.raises(RecordError, match=r"(db\.password|api_key) is \*\*\*")
+    with refused, start_run(cfg, None, experiment="x"):
+        pass
 
 
 def test_a_mask_where_nothing_is_needed_is_no_fault() -> None:

@@ -110,7 +110,8 @@ def with_secrets(
     lacking = []
     for name in masked_names(plain(recorded, resolve=False)):
         value = OmegaConf.select(present, name, default=None, throw_on_missing=False)
-        if value is not None and MASK not in str(value):
+        same = not is_secret(name) and value == OmegaConf.select(recorded, name)
+        if value is not None and (MASK not in str(value) or same):  # a text may hold stars
             OmegaConf.update(whole, name, value, force_add=True)
         elif not needed or any(f"{name}.".startswith(f"{part}.") for part in needed):
             lacking.append(name)
@@ -121,6 +122,20 @@ def with_secrets(
             f"{' '.join(f'++{name}=...' for name in lacking)}"
         )
     return whole
+
+
+def check_no_mask(cfg: "DictConfig | Mapping[str, object]") -> None:
+    """Refuse a configuration whose secrets were copied from a record, with a RecordError."""
+    copied = [
+        name
+        for name, value in leaves(plain(cfg, resolve=False))
+        if value == MASK and is_secret(name)
+    ]
+    if copied:
+        raise RecordError(
+            f"The value of {', '.join(copied)} is {MASK}, as a record shows a secret. Put the "
+            "secret itself back there."
+        )
 
 
 def masked_names(config: Mapping[str, object]) -> list[str]:

@@ -23,9 +23,9 @@ def words(text: str) -> frozenset[str]:
 # Words of a key that make it one of a secret wherever they stand in it.
 _SECRET_WORDS = words(
     """
-    accesskey accesstoken apikey apikeys auth authorization authtoken bearer cookie cookies
-    credential credentials creds dsn jwt passcode passphrase passwd privatekey pwd sas secret
-    secretkey secrets webhook webhooks
+    accesskey accesstoken apikey apikeys auth authorization authtoken bearer contraseña cookie
+    cookies credential credentials creds dsn jwt kennwort passcode passe passphrase passwd
+    passwort privatekey pwd sas secret secretkey secrets webhook webhooks
     """
 )
 _BEFORE_KEY = words(
@@ -160,11 +160,12 @@ _IN_ADDRESS = re.compile(
     r"(?P<secret>(?!git@)[^/\s\"'@]*@(?:[^/\s\"'@]*@)*|[^\s:/@\"']+:(?!\d+/)[^\s\"']+@)"
 )
 _BEFORE_VALUE = re.compile(
-    r"(?P<key>[A-Za-z_][\w.\-]*)\\?[\"']?\]?\s*(?:==?|:(?!//)|=>)\s*"
+    r"(?P<key>[A-Za-z_][\w.\-]*)\\?[\"']?\]?\s*(?:=>|:=|==?|:(?!//))\s*"
     r"|(?<![\w-])--?(?P<option>[A-Za-z][\w-]*)\s+(?=[^\s-])"
 )
 _VALUE = re.compile(
-    r"(?P<quote>[bruBRU]?(?P<mark>\\?[\"']))(?P<quoted>[\s\S]*?)(?=(?P=mark))"
+    r"(?P<quote>[bruBRU]?(?P<mark>\\?[\"']))(?P<quoted>(?:\\[\s\S]|[^\\])*?)(?=(?P=mark))"
+    r"|[|>][+-]?\d?[ \t]*\n(?:[ \t]+[^\n]*(?:\n|\Z))+"
     r"|\{[^{}]*\}|\[[^\[\]]*\]|(?:Bearer|Basic|Digest|Token)\s+[^\s,}\]\"']+"
     r"|\\?[\"']?[^\s,}\]\"'\\]+"
 )

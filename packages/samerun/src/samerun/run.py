@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from samerun import later
+from samerun.config import check_no_mask
 from samerun.data import Dataset
 from samerun.ending import cancelled_by_signals, held
 from samerun.errors import RecordError
@@ -61,13 +62,15 @@ def start_run(
     ------
     RecordError
         There is no store to record to, no experiment is named, or it was deleted; another run is
-        active, or a variable of the shell would lead this one elsewhere.
+        active, a variable of the shell would lead this one elsewhere, or the configuration holds
+        the mask of a secret in place of the secret.
     """
     if not isinstance(cfg, Mapping):  # a DictConfig is one
         raise RecordError(
             f"The configuration is of the type {type(cfg).__name__}. Expected a dictionary, such "
             "as vars(options) of argparse's options, or a configuration of Hydra's."
         )
+    check_no_mask(cfg)
     check_variables(tracking_uri())
     use_store()
     import mlflow
