@@ -322,7 +322,7 @@ def test_all_that_the_readme_of_the_project_says_is_true(part, tmp_path, quick):
     accuracy = float(re.search(r"test +accuracy (\d\.\d+)", said)[1])
     assert accuracy > 0.7
     trace = execute(folder, f"uv run samerun trace {run_id}")
-    assert re.search(r"dataset +wine\n", trace)
+    assert re.search(r"dataset +wine\s", trace)
     assert re.search(r"from +sklearn\.datasets\.load_wine", trace)
     assert re.search(r"changed +.*data_source.py", trace, re.S)
 
