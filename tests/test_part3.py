@@ -525,6 +525,23 @@ def test_four_local_workers_share_a_journal(mlflow_store, tmp_path):
     assert said.count("To train it") == 1
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM to another process")
+def test_a_cancelled_study_is_summed_up_and_killed(mlflow_store, tmp_path):
+    asked = [*SMALL, f"storage.path={tmp_path / 'study.journal'}", "trials=500", "pruner=none"]
+    command = [sys.executable, TUNE, *asked]
+    study = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, encoding="utf-8")
+    servers.wait_until(lambda: len(trial_runs()) > 1 or study.poll() is not None, 240, "two trials")
+    study.send_signal(signal.SIGTERM)
+    said, _ = study.communicate(timeout=120)
+    assert study.returncode == 130
+    assert "To train it" in said
+    assert re.search(r"\d+ of 500 trials are missing: the same command goes on", said)
+    statuses = [found.info.status for found in runs()]
+    assert statuses[0] == "KILLED"  # the study itself
+    assert "RUNNING" not in statuses
+
+
 @pytest.fixture(params=["journal", "postgresql"])
 def storage(request, tmp_path, monkeypatch):
     """Overrides that choose a storage of the test's own."""
@@ -568,28 +585,3 @@ def test_the_trial_of_a_killed_worker_is_run_again(storage, mlflow_store, tmp_pa
     assert [killed.data.params[p] for p in params] in [
         [found.data.params[p] for p in params] for found in later
     ]
-
-
-@pytest.mark.slow
-def test_workers_and_sweeps_run_on_slurm(mlflow_store, tmp_path, monkeypatch):
-    folder = tmp_path / "slurm"
-    folder.mkdir()
-    with servers.slurm(folder) as environment:
-        for name in ("SLURM_CONF", "PATH"):
-            monkeypatch.setenv(name, environment[name])
-        slurm = ["-m", "hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1"]
-        storage = f"storage.path={tmp_path / 'study.journal'}"
-        asked = [*SMALL, storage, "worker=range(2)", "trials=4", "pruner=none"]
-        said = succeeded(run(TUNE, *slurm, *asked, cwd=tmp_path))
-        assert "To train it" in said
-        trials = trial_runs()
-        assert 4 <= len(trials) <= 5
-        assert {found.info.status for found in trials} == {"FINISHED"}
-
-        # A plain sweep of another part, of which one job fails.
-        part1 = ROOT / "solutions" / "part1_logistic_regression" / "train.py"
-        done = run(part1, *slurm, "data=digits", "model.C=0.01,-1", cwd=tmp_path)
-        assert done.returncode != 0
-        assert "The 'C' parameter of LogisticRegression must be" in done.stderr
-        (finished,) = runs("part1-logistic-regression")
-        assert finished.data.params["model.C"] == "0.01"

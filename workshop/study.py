@@ -12,6 +12,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 import optuna
 from hydra.experimental.callback import Callback
@@ -30,9 +31,11 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from samerun.command import command_for
 from samerun.config import flatten
+from samerun.ending import cancelled_by_signals, held
 from samerun.errors import RecordError, innermost
 from samerun.find import see_all
 from samerun.masking import masked_text
+from samerun.sweep import wait_for_jobs
 from workshop.course import ROOT
 from workshop.errors import WorkshopError
 from workshop.study_state import StateChanged, check_state, keep_state
@@ -47,6 +50,7 @@ SETTINGS, PARENT = "settings", "parent_run"
 RUN, OVERRIDES, ERROR = "run", "overrides", "error"
 
 log = logging.getLogger(__name__)
+_holding = contextlib.ExitStack()  # the parent run, while this process works on its study
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # our own lines say it without tracebacks
 
 
@@ -264,18 +268,44 @@ class SharedStudy(Callback):
     """Makes what the workers share before they start, and sums the study up after they end.
 
     A Hydra callback (hydra.callbacks in conf/tune.yaml), called in the process that was started.
+    Its end is not called if a worker failed: that is for `summed_up`.
     """
+
+    begun: ClassVar[DictConfig | None] = None
 
     def on_run_start(self, config: DictConfig, **_: object) -> None:
         with _as_message():  # Hydra makes a warning of any exception of a callback
             begin(config)
+            SharedStudy.begun = config
 
     def on_run_end(self, config: DictConfig, **_: object) -> None:
         with _as_message():
+            SharedStudy.begun = None
             conclude(config)
 
     on_multirun_start = on_run_start
     on_multirun_end = on_run_end
+
+
+@contextlib.contextmanager
+def summed_up() -> Iterator[None]:
+    """Sum up the study that a command works on, too, if the command fails or is cancelled.
+
+    A worker that died ends its command with a failure, but the trials of the others count. On a
+    cluster the others may still be at work: they are waited for.
+    """
+    try:
+        with cancelled_by_signals():
+            yield
+    except BaseException as error:
+        cancelled = isinstance(error, KeyboardInterrupt) or getattr(error, "code", None) == 130
+        if SharedStudy.begun is not None:
+            if not cancelled:
+                wait_for_jobs()
+            conclude(SharedStudy.begun, "KILLED" if cancelled else "FAILED")
+        if isinstance(error, KeyboardInterrupt):
+            raise SystemExit(130) from None
+        raise
 
 
 @contextlib.contextmanager
@@ -314,6 +344,7 @@ def begin(config: DictConfig) -> None:
     with contextlib.suppress(MlflowException):  # it was deleted, or is in another store
         if parent and MlflowClient().get_run(parent).info.lifecycle_stage == "active":
             MlflowClient().update_run(parent, "RUNNING")
+            _holding.enter_context(held(parent))
             return
     overrides = list(config.hydra.overrides.task)
     with start_run(
@@ -321,6 +352,7 @@ def begin(config: DictConfig) -> None:
     ) as run:
         study.set_user_attr(PARENT, run.info.run_id)
     MlflowClient().update_run(run.info.run_id, "RUNNING")  # until the last worker is done
+    _holding.enter_context(held(run.info.run_id))
 
 
 def _check_settings(study: optuna.Study, config: DictConfig) -> None:
@@ -351,8 +383,11 @@ def _check_settings(study: optuna.Study, config: DictConfig) -> None:
         )
 
 
-def conclude(config: DictConfig) -> None:
-    """Log the study's pictures and table to the parent run, and say how to train its best trial."""
+def conclude(config: DictConfig, status: str = "FINISHED") -> None:
+    """Log the study's pictures and table to the parent run, and say how to train its best trial.
+
+    status : how the parent run ends
+    """
     import mlflow
     from mlflow import MlflowClient
 
@@ -379,7 +414,11 @@ def conclude(config: DictConfig) -> None:
     for name, figure in pictures(study).items():
         whole = {"bbox_inches": "tight"}  # long names stand outside of the axes
         client.log_figure(parent, figure, f"study/{name}.png", save_kwargs=whole)
-    client.set_terminated(parent, "FINISHED")
+    missing = config.trials - sum(counts[state] for state in FINISHED)
+    if missing > 0:
+        print(f"{missing} of {config.trials} trials are missing: the same command goes on.")
+    client.set_terminated(parent, status)
+    _holding.close()
     print(f"Pictures: {see_all()}, the run {parent}, Artifacts, study/")
 
 

@@ -13,7 +13,6 @@ import mlflow
 import optuna
 from hydra import compose
 from hydra.utils import instantiate
-from mlflow import MlflowClient
 from omegaconf import DictConfig, OmegaConf
 from optuna import Study, Trial
 from train import experiment
@@ -21,7 +20,7 @@ from train import experiment
 from samerun import hydra_overrides
 from samerun.masking import masked_arguments
 from workshop.errors import plain_errors
-from workshop.study import OVERRIDES, PARENT, RUN, search, trial_name
+from workshop.study import OVERRIDES, PARENT, RUN, search, summed_up, trial_name
 from workshop.study_state import check_state
 
 log = logging.getLogger(__name__)
@@ -115,9 +114,9 @@ def main(cfg: DictConfig) -> None:
         search(study, lambda t: objective(t, cfg, fixed, parent), cfg.trials, cfg.failures)
     except KeyboardInterrupt:
         log.warning("Stopped. The same command continues the study %s.", cfg.study)
-        MlflowClient().set_terminated(parent, "KILLED")
         raise
 
 
 if __name__ == "__main__":
-    main()
+    with summed_up():
+        main()

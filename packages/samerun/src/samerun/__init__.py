@@ -6,9 +6,9 @@ from samerun.data import dataset
 from samerun.errors import RecordError
 from samerun.find import choose_run, find_interrupted, last_step, wilson_interval
 from samerun.imported import watch
+from samerun.job import requeued_run
 from samerun.messages import plain_errors
 from samerun.repeatable import set_up
-from samerun.requeue import requeued_run
 from samerun.run import continue_run, start_run
 from samerun.store import no_progress_bars, use_store
 

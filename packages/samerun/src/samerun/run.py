@@ -13,8 +13,8 @@ from samerun.config import check_no_mask
 from samerun.data import Dataset
 from samerun.ending import cancelled_by_signals, held
 from samerun.errors import RecordError
+from samerun.job import job_tags
 from samerun.masking import masked_text
-from samerun.requeue import job_tags
 from samerun.root import project_root
 from samerun.store import experiment_id, tracking_uri, use_store
 from samerun.trace import FOLDER, collect, record

@@ -1,33 +1,54 @@
-"""A Slurm job that starts again: which run it was at when it was put back into the queue.
+"""The job that a run is: one of a sweep, one of Slurm's; and what a job was at that starts again.
 
-A job starts again under its old number after its time limit (submitit asks for that), a
+A Slurm job starts again under its old number after its time limit (submitit asks for that), a
 pre-emption, or the loss of its node.
 """
 
 import hashlib
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from samerun.command import hydra_overrides, running_script
+from samerun.command import hydra_job, hydra_overrides, running_script
+from samerun.masking import masked_arguments
 from samerun.root import project_root
 from samerun.store import use_store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-# Tags of a run: its job, how often that had been started again,
+# Tags of a run: the folder of its sweep, its number and what it was asked there,
+SWEEP, NUMBER, OVERRIDES = "samerun.sweep", "samerun.sweep_job", "samerun.overrides"
+# its Slurm job, how often that had been started again,
 JOB, RESTARTS = "samerun.job", "samerun.job_restarts"
 ASKED = "samerun.asked"  # and a digest of what was asked for, since one job may train many things
 
 
 def job_tags(overrides: Sequence[str] | None = None) -> dict[str, str]:
-    """Return the tags by which a Slurm job knows its run again; none outside of Slurm.
+    """Return the tags by which a sweep finds its runs, and a Slurm job the run that it was at.
 
     overrides : what the run was asked to do, if that is not what the Hydra job was asked
     """
+    return _sweep_tags(overrides) | _slurm_tags(overrides)
+
+
+def _sweep_tags(overrides: Sequence[str] | None) -> dict[str, str]:
+    hydra = hydra_job()
+    if hydra is None or str(hydra.mode).rpartition(".")[2] != "MULTIRUN":
+        return {}
+    asked = masked_arguments(overrides or hydra_overrides())
+    return {
+        SWEEP: str(Path(hydra.sweep.dir).absolute()),
+        NUMBER: str(hydra.job.num),
+        OVERRIDES: shlex.join(asked)[:1000],
+    }
+
+
+def _slurm_tags(overrides: Sequence[str] | None) -> dict[str, str]:
     job = os.environ.get("SLURM_JOB_ID")
     if not job:
         return {}
@@ -42,7 +63,7 @@ def job_tags(overrides: Sequence[str] | None = None) -> dict[str, str]:
 
 def requeued_run(experiment: str) -> "Run | None":
     """Return the unfinished run that an earlier start of this Slurm job left; None without one."""
-    here = job_tags()
+    here = _slurm_tags(None)
     if here.get(RESTARTS, "0") == "0":
         return None
     use_store()
