@@ -8,12 +8,10 @@ compares: on the same day or another, on this machine or another.
 import contextlib
 import hashlib
 import importlib
+import itertools
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
-from weakref import WeakKeyDictionary
 
 import optuna
 from hydra.core.hydra_config import HydraConfig
@@ -21,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import samerun
 import workshop
+from samerun import imported
 from samerun.config import leaves
 from samerun.masking import masked
 from workshop.errors import WorkshopError
@@ -29,9 +28,6 @@ STATE = "state"  # a user attribute of the study
 PACKAGES = tuple(Path(package.__file__).parent for package in (workshop, samerun))
 # Groups of tune.py alone. Those of them that must not change are compared by value (settings).
 NOT_OF_A_TRIAL = ("hydra", "space", "sampler", "pruner", "storage", "tracking")
-
-# Of imported modules: the digest of their file when it was first looked at, which is soon after.
-_digests: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()
 
 
 class StateChanged(WorkshopError):
@@ -53,8 +49,9 @@ def keep_state(study: optuna.Study, trains: DictConfig, job: DictConfig) -> None
     """
     _import_classes(trains)
     if study.user_attrs.get(STATE) is None:
-        # All files of the part, for a trial may import what its space chooses.
-        on_disk = {_name(path): _digest(path) for path in sorted(_part(job).glob("*.py"))}
+        # All files that there are, for a trial may import what its space chooses.
+        folders = [_part(job).glob("*.py"), *(package.rglob("*.py") for package in PACKAGES)]
+        on_disk = {_name(path): _digest(path) for path in sorted(itertools.chain(*folders))}
         code = on_disk | _imported(_part(job))
         study.set_user_attr(STATE, {"code": code, "config": _config(job)})
     _compare(study, job)
@@ -122,17 +119,13 @@ def _part(job: DictConfig) -> Path:
 
 
 def _imported(part: Path) -> dict[str, str]:
-    """Return the digests of the imported files of the part and of our packages, by name."""
-    around, found = [folder.resolve() for folder in (part, *PACKAGES)], {}
-    for module in list(sys.modules.values()):
-        file = getattr(module, "__file__", None)
-        if file and file.endswith(".py"):
-            path = Path(file).resolve()
-            if any(path.is_relative_to(folder) for folder in around):
-                if module not in _digests:
-                    _digests[module] = _digest(path)
-                found[_name(path)] = _digests[module]
-    return found
+    """Return the digests of the files of the part and of our packages as they were imported."""
+    around = [folder.resolve() for folder in (part, *PACKAGES)]
+    return {
+        _name(path): content.sha256
+        for path, content in imported.files().items()
+        if path.suffix == ".py" and any(path.is_relative_to(folder) for folder in around)
+    }
 
 
 def _name(path: Path) -> str:
