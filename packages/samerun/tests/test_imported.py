@@ -180,7 +180,13 @@ def test_what_is_imported_before_samerun_is_recorded(project: Path) -> None:
     assert seen.file("train.py")["held"] == seen.file("models.py")["held"] == "commit"
 
 
-def test_what_is_edited_before_it_could_be_read_is_uncertain(project: Path) -> None:
+@pytest.mark.parametrize("decorated", [False, True])
+def test_what_is_edited_before_it_could_be_read_is_uncertain(
+    project: Path, decorated: bool
+) -> None:
+    if decorated:
+        wrapping = "import contextlib\n@contextlib.contextmanager\n"
+        write(project, models=wrapping + MODEL.replace("return", "yield"))
     write(
         project,
         train=f"""
@@ -350,3 +356,164 @@ def test_nothing_of_the_environment_is_listed(project: Path) -> None:
     listed = {file["path"] for file in seen.trace["files"]}
     ours = {path for path in listed if not Path(path).is_relative_to(root)}
     assert ours == {"collecting.py", "models.py", "train.py"}
+
+
+# Other projects, other ways to start
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "content",
+    [
+        "# -*- coding: latin-1 -*-\nx = 'é'\x0c\n".encode("latin-1"),
+        b"x = 1\r\ny = 2\r\n",
+        b"x = 1",
+        b"",
+    ],
+    ids=["not UTF-8", "CRLF", "no newline", "empty"],
+)
+def test_a_file_comes_back_byte_for_byte(project: Path, tmp_path: Path, content: bytes) -> None:
+    (project / "models.py").write_bytes(content)
+    _, after = run(project, EDIT=edit(OTHER))
+    assert (restored(project, tmp_path, after) / "models.py").read_bytes() == content
+
+
+@pytest.mark.slow
+def test_line_ends_that_git_converts_are_no_change(project: Path) -> None:
+    git(project, "config", "core.autocrlf", "true")
+    (project / "models.py").write_bytes(MODEL.replace("\n", "\r\n").encode())
+    _, after = run(project, EDIT=edit(OTHER))
+    assert after.patch == "" and after.trace["code"]["moved_on"] == ["models.py"]
+
+
+@pytest.mark.slow
+def test_the_mode_of_a_file_comes_back(project: Path, tmp_path: Path) -> None:
+    (project / "models.py").chmod(0o755)
+    commit(project)
+    write(project, models=OTHER)
+    _, after = run(project, EDIT="os.unlink('models.py')")
+    assert os.access(restored(project, tmp_path, after) / "models.py", os.X_OK)
+
+
+@pytest.mark.slow
+def test_a_package_that_is_removed_comes_back(project: Path, tmp_path: Path) -> None:
+    (project / "package").mkdir()
+    write(project / "package", __init__="from package import part\n", part="x = 1\n")
+    commit(project)
+    write(project, models="import package\n" + MODEL)
+    _, after = run(project, EDIT="import shutil; shutil.rmtree('package')")
+    assert after.trace["code"]["moved_on"] == ["package/__init__.py", "package/part.py"]
+    again = restored(project, tmp_path, after)
+    assert (again / "package" / "part.py").read_bytes() == b"x = 1\n"
+
+
+@pytest.mark.slow
+def test_a_branch_that_is_changed_in_between_changes_nothing(project: Path, tmp_path: Path) -> None:
+    git(project, "checkout", "-q", "-b", "other")
+    write(project, models=OTHER)
+    commit(project)
+    git(project, "checkout", "-q", "main")
+    _, after = run(project, EDIT="os.system('git checkout -q other')")
+    assert after.trace["code"]["branch"] == "other"
+    assert (restored(project, tmp_path, after) / "models.py").read_bytes() == MODEL.encode()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["worktree", "odd name"])
+def test_the_repository_gets_no_new_objects(project: Path, tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "other"
+    if kind == "worktree":
+        git(project, "worktree", "add", "-q", str(folder))
+        objects = project / ".git" / "objects"
+    else:
+        folder = tmp_path / ("odd" if sys.platform == "win32" else 'o"d:d\\x')
+        project.rename(folder)
+        objects = folder / ".git" / "objects"
+    write(folder, models=OTHER)
+    before = sorted(objects.rglob("*"))
+    _, after = run(folder, EDIT=edit(MODEL))
+    assert "+    return 'sigmoid'" in after.patch and after.trace["problems"] == {}
+    assert sorted(objects.rglob("*")) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "start",
+    [
+        "from joblib import Parallel, delayed; Parallel(n_jobs=2)([delayed(job)()] * 3)",
+        "import multiprocessing as m; m.get_context('spawn').Pool(1).apply(job)",
+    ],
+    ids=["joblib", "spawn"],
+)
+def test_workers_record_the_script_that_started_them(project: Path, start: str) -> None:
+    write(
+        project,
+        train=f"""
+            from collecting import collected
+            import models
+            def job():
+                label = 'first'
+                collected()
+            if __name__ == "__main__":
+                {start}
+        """,
+    )
+    commit(project)
+    for seen in run(project):
+        assert seen.patch == "" and seen.file("train.py")["held"] == "commit"
+        assert seen.trace["code"]["moved_on"] == seen.trace["code"]["uncertain"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments", [["-m", "train"], ["-c", "import runpy; runpy.run_path('train.py')"]]
+)
+def test_a_script_may_be_started_in_other_ways(project: Path, arguments: list[str]) -> None:
+    seen, _ = run(project, *arguments)
+    assert seen.trace["code"]["uncertain"] == [] and seen.file("train.py")["held"] == "commit"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("broken", ["x = = 1\n", "1 / 0\n"])
+def test_a_traceback_is_as_short_as_without_samerun(project: Path, broken: str) -> None:
+    write(project, models=broken)
+    done = subprocess.run([sys.executable, "train.py"], cwd=project, capture_output=True, text=True)
+    assert done.returncode == 1 and "models.py" in done.stderr
+    assert "samerun" not in done.stderr and "importlib" not in done.stderr
+
+
+DECORATED = """
+import contextlib, dataclasses, enum, functools, typing
+def decorated(function):
+    @functools.wraps(function)
+    def wrapper(*args):
+        return function(*args)
+    return wrapper
+@dataclasses.dataclass
+class A:
+    x: int = 1
+    @property
+    def y(self): return [i for i in range(3)]
+    @classmethod
+    def z(cls): return lambda: 1
+    @functools.lru_cache
+    def w(self): pass
+@contextlib.contextmanager
+def context(): yield
+class E(enum.Enum):
+    a = 1
+    def f(self): return 1
+class N(typing.NamedTuple):
+    a: int
+@decorated
+def g(x): return x
+h = lambda: 2
+"""
+
+
+@pytest.mark.slow
+def test_decorated_functions_raise_no_doubt(project: Path) -> None:
+    text = "import models\nfrom collecting import collected\ncollected()\n"
+    write(project, models=DECORATED, train=text)
+    (seen,) = run(project)
+    assert seen.trace["code"]["uncertain"] == []

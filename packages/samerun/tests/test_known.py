@@ -1,6 +1,7 @@
 """Configuration, data and remote of a run, what it imports later, and where nothing is writable."""
 
 import hashlib
+import importlib
 import json
 import logging
 import os
@@ -235,16 +236,21 @@ def test_what_is_imported_after_the_start_is_stored(
         start_run({"experiment": "x"}, FakeDataset()) as started,
     ):
         write(checkout, imported_lately="x = 1\n")
-        import imported_lately  # noqa: F401
+        import imported_lately
 
         write(checkout, imported_lately="x = 2\n")
+        with start_run({"experiment": "x"}, parent=started.info.run_id) as inside:
+            importlib.reload(imported_lately)
+        write(checkout, imported_lately="x = 3\n")
         raise ZeroDivisionError
     stored = f"{started.info.artifact_uri}/trace/later/imported_lately.py"
-    assert mlflow.artifacts.load_text(stored) == "x = 1\n"
+    assert mlflow.artifacts.load_text(stored) == "x = 2\n"  # what ran last
+    stored = f"{inside.info.artifact_uri}/trace/later/imported_lately.py"
+    assert mlflow.artifacts.load_text(stored) == "x = 2\n"
     seen = view.read(started.info.run_id)
     late = [file for file in seen.files if file.kind == "imported later"]
     assert [file.path for file in late] == ["imported_lately.py"]
-    assert late[0].sha256 == hashlib.sha256(b"x = 1\n").hexdigest()
+    assert late[0].sha256 == hashlib.sha256(b"x = 2\n").hexdigest()
 
 
 # Notebooks
