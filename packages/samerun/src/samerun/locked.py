@@ -79,7 +79,8 @@ def lock_the_same(one: str, other: str) -> bool:
 
     A text that is no uv.lock, such as one with the marks of a merge, is the same as itself alone.
     """
-    if neutral(one) == neutral(other):
+    # The common case first, and quickly: `one` is committed in the neutral form.
+    if one in (other, as_neutral := neutral(other)) or neutral(one) == as_neutral:
         return True
     try:
         return _meaning(one) == _meaning(other)
