@@ -309,21 +309,21 @@ def test_all_that_the_readme_of_the_project_says_is_true(part, tmp_path, quick):
     text = source.read_text("utf-8")
     old = re.search(r"^READERS.*\n", text, re.M)[0]
     text = text.replace(old, f"{reader}\n\n\nREADERS{table}")
-    run_id = ""
+    run_id, name = "", re.search(r"^name: (\w+)", configuration, re.M)[1]
     for line in commands:
         if "mlflow ui" in line:
             continue
-        if "data=wine" in line:
+        if f"data={name}" in line:
             source.write_text(text, encoding="utf-8")
-            (folder / "conf/data/wine.yaml").write_text(configuration, encoding="utf-8")
+            (folder / f"conf/data/{name}.yaml").write_text(configuration, encoding="utf-8")
         said = execute(folder, line.replace("RUN_ID", run_id))
         if found := re.findall(r"samerun trace (\w+)", said):
             run_id = found[-1]
     accuracy = float(re.search(r"test +accuracy (\d\.\d+)", said)[1])
     assert accuracy > 0.7
     trace = execute(folder, f"uv run samerun trace {run_id}")
-    assert re.search(r"dataset +wine\s", trace)
-    assert re.search(r"from +sklearn\.datasets\.load_wine", trace)
+    assert re.search(rf"dataset +{name}\s", trace)
+    assert re.search(r"from +sklearn\.datasets\.load_", trace)
     assert re.search(r"changed +.*data_source.py", trace, re.S)
 
 
