@@ -21,9 +21,8 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score, f1_score
 from sklearn.pipeline import Pipeline, make_pipeline
-from threadpoolctl import threadpool_limits
 
-from samerun import flatten, start_run, to_yaml
+from samerun import flatten, set_up, start_run, to_yaml
 from workshop.data import load_dataset
 from workshop.errors import plain_errors
 
@@ -75,7 +74,7 @@ def plot_templates(model: Pipeline, shape: tuple[int, int], classes: tuple[str, 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 @plain_errors
 def main(cfg: DictConfig) -> None:
-    threadpool_limits(cfg.threads)
+    set_up(cfg.seed, cfg.threads, portable=cfg.portable)
     plt.switch_backend("agg")  # draws into files and needs no screen
     plt.rcParams["figure.constrained_layout.use"] = True  # makes room for the names of the classes
 

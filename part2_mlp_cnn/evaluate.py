@@ -105,7 +105,9 @@ def main(cfg: DictConfig) -> None:
     with no_progress_bars():
         trained, weights = restore(run_id)
     trained = with_secrets(trained, cfg, needed=("seed", "training.threads", "data", "model"))
-    device = set_up(trained.seed, trained.training.threads, cfg.device)
+    device = set_up(
+        trained.seed, trained.training.threads, cfg.device, portable=trained.get("portable", False)
+    )
     dataset = instantiate(trained.data)
     digest = run.data.tags.get("trace.dataset_digest", dataset.digest)
     if digest != dataset.digest:

@@ -58,7 +58,9 @@ def main(cfg: DictConfig | None = None) -> None:
     ##END##
     cfg, interrupted = to_continue(cfg)
     check_numbers(cfg)
-    device = set_up(cfg.seed, cfg.training.threads, cfg.training.device)
+    device = set_up(
+        cfg.seed, cfg.training.threads, cfg.training.device, portable=cfg.get("portable", False)
+    )
 
     ##TODO 2.2## Build what the config describes: `model`, moved to `device`; `loss`, from
     ## cfg.training.loss; `optimizer`, which also gets the model's parameters; and `dataset`, last,

@@ -68,7 +68,9 @@ def experiment(
     """
     check_values(cfg)
     tracking = instantiate(cfg.tracking)
-    device = set_up(cfg.seed, cfg.training.threads, cfg.training.device)
+    device = set_up(
+        cfg.seed, cfg.training.threads, cfg.training.device, portable=cfg.get("portable", False)
+    )
     # Channels last in memory, which makes a step with the recipe 1.4 to 1.7 times as fast here.
     model = instantiate(cfg.model).to(device, memory_format=torch.channels_last)
     average = average_of(model, cfg.training.average)

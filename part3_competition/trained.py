@@ -53,7 +53,9 @@ def load_trained(
     trained = with_secrets(trained, cfg, needed)
     dataset = load_data(trained.data.name)
     check_digest(run, dataset)
-    device = set_up(trained.seed, trained.training.threads, device_name)
+    device = set_up(
+        trained.seed, trained.training.threads, device_name, portable=trained.get("portable", False)
+    )
     model = instantiate(trained.model).to(device)
     try:
         model.load_state_dict(torch.load(path, weights_only=True, map_location=device))

@@ -2,9 +2,10 @@
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from samerun.errors import RecordError
+from samerun.portable import round_square_roots, use_portable
 
 if TYPE_CHECKING:  # a project without PyTorch has none to import
     import torch
@@ -12,18 +13,44 @@ if TYPE_CHECKING:  # a project without PyTorch has none to import
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
-def set_up(seed: int, threads: int, device: str) -> "torch.device":
-    """Make what follows repeatable, and return the device to compute on.
+@overload
+def set_up(seed: int, threads: int, device: str, *, portable: bool = False) -> "torch.device": ...
+
+
+@overload
+def set_up(seed: int, threads: int, device: None = None, *, portable: bool = False) -> None: ...
+
+
+def set_up(
+    seed: int, threads: int, device: str | None = None, *, portable: bool = False
+) -> "torch.device | None":
+    """Make what follows repeatable, and return the device to compute on; None without PyTorch.
 
     The same seed, thread count and machine give the same numbers, bit for bit. Another thread
     count, CPU or GPU adds in another order: the last digits differ, and after an epoch more do.
     On cuda the same GPU and driver repeat; on mps Apple promises nothing.
 
+    Parameters
+    ----------
+    seed : of PyTorch's random numbers; without a device, of NumPy's global ones
+    threads : of the linear algebra
+    device : "auto", "cpu", "cuda" or "mps"; None leaves PyTorch alone
+    portable : whether other processors of the same platform shall give the same bits, too. It is
+        slower, and starts the process again once: call this before anything is computed
+
     Raises
     ------
     RecordError
-        There is no such device.
+        There is no such device, or it is too late for `portable` in this process.
     """
+    use_portable(portable)
+    if device is None:
+        import numpy
+        import threadpoolctl
+
+        threadpoolctl.threadpool_limits(threads)
+        numpy.random.seed(seed)
+        return None
     import torch
 
     if not torch.cuda.is_available():
@@ -34,6 +61,10 @@ def set_up(seed: int, threads: int, device: str) -> "torch.device":
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)  # refuses an operation that is not repeatable
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a search for bugs, and slow
+    if portable:  # both choose by the processor's caches, too, which no variable hides
+        torch.backends.mkldnn.set_flags(False)
+        torch.backends.nnpack.set_flags(False)
+        round_square_roots()
     torch.set_num_threads(threads)
     torch.manual_seed(seed)  # not Python's random: MLflow draws the names of runs from it
     return pick_device(device)
