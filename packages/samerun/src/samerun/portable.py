@@ -6,6 +6,7 @@ only before the library is loaded: so the process starts again, once, with them 
 """
 
 import functools
+import importlib
 import logging
 import multiprocessing
 import os
@@ -13,7 +14,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from samerun.errors import RecordError
 
@@ -62,8 +63,8 @@ def use_portable(wanted: bool) -> None:
 
 def needed() -> dict[str, str]:
     """Return the variables that choose the kernels which every processor of the platform has."""
-    import numpy._core._multiarray_umath as umath
-
+    # NumPy names what it can be told to do without nowhere else.
+    umath = importlib.import_module("numpy._core._multiarray_umath")
     kinds = {"x86_64": X86, "amd64": X86, "aarch64": ARM, "arm64": ARM}
     variables = COMMON | kinds.get(platform.machine().lower(), {})
     if umath.__cpu_dispatch__:
@@ -115,7 +116,7 @@ def _first_folder() -> Path:
 
 
 @functools.cache  # PyTorch keeps what was registered as long as the library object lives
-def round_square_roots() -> object:
+def round_square_roots() -> Any:
     """Make PyTorch's square root on the processor the exactly rounded one, which IEEE 754 asks for.
 
     Its own is MKL's, which starts from an estimate of the processor's: makers and generations
@@ -138,7 +139,7 @@ def round_square_roots() -> object:
     def into(x: "torch.Tensor", *, out: "torch.Tensor") -> "torch.Tensor":
         return out.resize_(x.shape).copy_(sqrt(x))
 
-    library = torch.library.Library("aten", "IMPL")
+    library: Any = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
     for name, function in {
         "sqrt": sqrt,
         "sqrt_": lambda x: x.copy_(sqrt(x)),

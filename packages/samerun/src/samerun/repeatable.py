@@ -62,8 +62,8 @@ def set_up(
     torch.use_deterministic_algorithms(True)  # refuses an operation that is not repeatable
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a search for bugs, and slow
     if portable:  # both choose by the processor's caches, too, which no variable hides
-        torch.backends.mkldnn.set_flags(False)
-        torch.backends.nnpack.set_flags(False)
+        torch.backends.mkldnn.set_flags(False)  # type: ignore[no-untyped-call]
+        torch.backends.nnpack.set_flags(False)  # type: ignore[no-untyped-call]
         round_square_roots()
     torch.set_num_threads(threads)
     torch.manual_seed(seed)  # not Python's random: MLflow draws the names of runs from it
