@@ -130,6 +130,11 @@ def running_script(root: Path) -> str | None:
     return script.relative_to(root).as_posix() if root in script.parents else str(script)
 
 
+def script_path() -> Path | None:
+    """Return the script that runs, also in a job of a launcher of Hydra's; None in a notebook."""
+    return _script_path(None)
+
+
 def _script_path(other: str | None) -> Path | None:
     """Return the script that runs, or `other`, which lies beside it.
 

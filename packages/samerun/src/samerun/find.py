@@ -1,5 +1,6 @@
 """Finding a run by what a person types, with what it has to have."""
 
+import contextlib
 import itertools
 import logging
 import math
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from samerun.command import hydra_overrides
 from samerun.errors import RecordError
 from samerun.moved import ARTIFACTS
 from samerun.quoting import command_line
@@ -91,15 +93,30 @@ def choose_run(which: str, experiment: str, metric: str, needs: Sequence[str] = 
         There is no such run, it is of another experiment, it has not finished, it was deleted, or
         it lacks an artifact.
     """
+    which = as_typed(which)
     if which in ("latest", "best"):
         run = _latest_or_best(which, experiment, metric)
     else:
-        run = find_run(str(which))
+        run = find_run(which)
         check_experiment(run, experiment)
         _check_finished(run)
     for path in needs:
         check_artifact(run, path)
     return run
+
+
+def as_typed(run_id: object) -> str:
+    """Return an id as it was typed: Hydra takes 12e4, 7113e891 and 0012 for numbers.
+
+    Looked for among the overrides of the running job; otherwise the value as text.
+    """
+    if not isinstance(run_id, str):
+        for override in hydra_overrides():
+            _, _, text = override.partition("=")
+            with contextlib.suppress(ValueError):
+                if re.fullmatch("[0-9a-f]+", text) and float(text) == float(str(run_id)):
+                    return text
+    return str(run_id)
 
 
 def _latest_or_best(which: str, experiment: str, metric: str) -> "Run":
@@ -212,7 +229,7 @@ def find_interrupted(run_id: str, experiment: str, needs: Sequence[str] = ()) ->
     RecordError
         There is no such run, it is of another experiment, it has finished or it lacks an artifact.
     """
-    run = find_run(str(run_id))
+    run = find_run(as_typed(run_id))
     check_experiment(run, experiment)
     if run.info.status == "FINISHED":
         raise RecordError(

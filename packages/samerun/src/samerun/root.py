@@ -2,7 +2,6 @@
 
 import functools
 import os
-import sys
 from pathlib import Path
 
 VARIABLE = "SAMERUN_ROOT"  # names the root where it cannot be found out
@@ -22,12 +21,10 @@ def project_root() -> Path:
 
 
 def _start() -> Path:
-    script = Path(sys.argv[0]) if sys.argv else Path()
-    if script.suffix == ".py" and script.is_file():
-        script = script.resolve()
-        if Path(sys.prefix).resolve() not in script.parents:  # ipykernel_launcher.py, say
-            return script.parent
-    return Path.cwd()
+    from samerun.command import script_path  # late: it asks for the root itself
+
+    script = script_path()
+    return script.parent if script else Path.cwd()
 
 
 @functools.cache
