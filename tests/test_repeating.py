@@ -96,3 +96,23 @@ def test_a_trial_is_repeated_bit_for_bit_by_the_command_of_its_trace(
     first, second = weights(trial.info.run_id), weights(again.info.run_id)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["part1_logistic_regression", "part2_mlp_cnn"])
+def test_two_equal_runs_have_equal_traces_but_for_the_time(
+    part: str, mlflow_store: Path, tmp_path: Path
+) -> None:
+    small = ["data=digits", *(["training.epochs=1"] if part == PART2.name else [])]
+    use_store()
+    for _ in range(2):
+        call(ROOT / "solutions" / part / "train.py", *small, cwd=tmp_path)
+    runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    assert len(runs) == 2
+    texts = [
+        mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/trace/trace.json") for run in runs
+    ]
+    for trace in texts:
+        del trace["started"]
+    assert texts[0] == texts[1]
+    assert texts[0]["machine"]["threads"] and texts[0]["machine"]["arithmetic"]

@@ -429,6 +429,8 @@ def test_a_todo_and_a_function_are_cut_as_they_stand():
     )
     assert slides.cut("part1_logistic_regression/train.py::score").startswith("def score(")
     assert '"""' not in slides.cut("part2_mlp_cnn/models.py::MLP")
+    listed = slides.cut("part2_mlp_cnn/conf/config.yaml::defaults")
+    assert listed.startswith("defaults:\n  - data:") and listed.endswith("  - _self_\n")
 
 
 @pytest.mark.parametrize(

@@ -282,9 +282,9 @@ def cut(what: str) -> str:
     """Return the code that FILE::NAME names, without indentation, as it stands in the file.
 
     FILE is looked for in solutions/ and in slides/. NAME is the id of a TODO, a function, a class,
-    CLASS.METHOD, or `all`. `compose PART::OVERRIDES` names what Hydra composes. Docstrings are left
-    out, and so are the markers of TODOs and the first line of a configuration, which says how to
-    run it.
+    CLASS.METHOD, a key at the top of a YAML file, or `all`. `compose PART::OVERRIDES` names what
+    Hydra composes. Docstrings are left out, and so are the markers of TODOs and the first line of a
+    configuration, which says how to run it.
 
     Raises
     ------
@@ -308,7 +308,19 @@ def cut(what: str) -> str:
         elif path.suffix == ".py":
             lines = _without_docstrings(ast.parse(text), lines)
         return _without_markers("".join(line for line in lines if line is not None))
+    if path.suffix == ".yaml":
+        return _value(path, text, name)
     return _definition(path, text, name)
+
+
+def _value(path: Path, text: str, key: str) -> str:
+    """Return a key at the top of a YAML file with all that stands below it."""
+    found = re.search(rf"^{re.escape(key)}:.*\n(?:[ \t].*\n|[ \t]*\n(?=[ \t]))*", text + "\n", re.M)
+    if not found:
+        raise SlidesError(f"There is no key {key} at the top of {_shown(path)}.")
+    return (
+        "".join(_fitting(line) for line in found[0].rstrip("\n").splitlines(keepends=True)) + "\n"
+    )
 
 
 def _composed(what: str) -> str:

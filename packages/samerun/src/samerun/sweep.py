@@ -23,6 +23,7 @@ from omegaconf import DictConfig
 
 from samerun.errors import RecordError
 from samerun.job import NUMBER, OVERRIDES, SWEEP
+from samerun.portable import use_portable
 from samerun.store import use_store
 from samerun.view import printable
 
@@ -51,9 +52,19 @@ log = logging.getLogger(__name__)
 
 
 class Sweep(Callback):
-    """Refuses a Slurm that would refuse the jobs; shows the runs of a sweep that went well."""
+    """Readies a sweep, and shows the runs of one that went well.
+
+    Before the jobs start, `portable: true` is heeded, since a worker of a launcher such as joblib
+    cannot start itself again, but has the variables of the process that started it. A Slurm that
+    would refuse the jobs is refused.
+    """
+
+    def on_run_start(self, config: DictConfig, **_: object) -> None:
+        if config.get("portable"):
+            use_portable(True)
 
     def on_multirun_start(self, config: DictConfig, **_: object) -> None:
+        self.on_run_start(config)
         launcher = config.hydra.launcher
         if "Slurm" in launcher.get("_target_", ""):
             try:
