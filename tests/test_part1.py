@@ -35,6 +35,7 @@ def test_the_solution_records_everything_the_part_is_about(mlflow_store, tmp_pat
     assert recorded.data.params == {
         "experiment": "part1-logistic-regression",
         "seed": "3",
+        "portable": "False",
         "threads": "1",
         "data.name": "digits",
         "model._target_": "sklearn.linear_model.LogisticRegression",

@@ -220,7 +220,7 @@ def test_bad_configuration_ends_in_one_message_before_any_data_is_loaded(
 
 @pytest.mark.slow
 def test_a_finished_run_is_not_resumed(trained, tmp_path):
-    with pytest.raises(Crash, match="has finished: there is nothing to resume"):
+    with pytest.raises(Crash, match="has finished: there is nothing to continue"):
         call(TRAIN, f"training.resume={runs()[0].info.run_id}", cwd=tmp_path)
 
 

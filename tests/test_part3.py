@@ -486,7 +486,9 @@ def test_no_trial_starts_with_a_configuration_edited_under_its_study(
     assert "Traceback" not in said
     found = trial_runs()
     assert len(found) < 40
-    assert {run.data.params["weights"] for run in found} == {"20538"}
+    # A worker that ends takes along the trial of the other, which may have come to no weights yet.
+    weights = {run.data.params.get("weights") for run in found}
+    assert weights - {None} == {"20538"}
 
 
 def test_a_database_that_cannot_be_reached_is_named_without_its_password(monkeypatch):

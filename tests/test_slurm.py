@@ -74,6 +74,7 @@ def wait_for_epochs(process, store: Path, number: int) -> None:
         240,
         f"second epochs of {number} runs",
     )
+    assert process.poll() is None, process.stdout.read()
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """The table at the end of a sweep, and what Slurm would refuse."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import mlflow
@@ -45,3 +47,16 @@ def test_where_there_is_no_slurm_another_launcher_is_offered(
     monkeypatch.setenv("PATH", "")
     with pytest.raises(RecordError, match=r"no command sbatch here.*hydra/launcher=laptop"):
         check_slurm(omegaconf.OmegaConf.create({"partition": None}))
+
+
+def test_a_script_with_torch_and_classes_of_its_own_reaches_the_workers() -> None:
+    code = (
+        "import cloudpickle, torch\n"
+        "from samerun.job import let_modules_travel\n"
+        "def main(dataset):\n"
+        "    return torch.tensor(len(dataset.classes)), torch.relu, dataset.ops\n"
+        "let_modules_travel()\n"
+        "assert cloudpickle.loads(cloudpickle.dumps(main)).__name__ == 'main'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

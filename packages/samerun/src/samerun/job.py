@@ -4,13 +4,16 @@ A Slurm job starts again under its old number after its time limit (submitit ask
 pre-emption, or the loss of its node.
 """
 
+import copyreg
 import hashlib
+import importlib
 import json
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from samerun.command import hydra_job, hydra_overrides, running_script
@@ -79,3 +82,20 @@ def requeued_run(experiment: str) -> "Run | None":
         if earlier and run.info.status in ("RUNNING", "KILLED"):
             return run
     return None
+
+
+def let_modules_travel() -> None:
+    """Let a launcher send a script to its workers that says `dataset.classes` and imports torch.
+
+    Called where a sweep starts, and in a job, which sends itself when it goes back into the queue.
+
+    Scripts travel by cloudpickle, which takes that for the module torch.classes. It and torch.ops
+    are modules of a kind of their own, of which cloudpickle does not know that a name is enough.
+    """
+    for name in ("torch.classes", "torch.ops"):
+        if name in sys.modules:
+            copyreg.pickle(type(sys.modules[name]), _by_name)
+
+
+def _by_name(module: ModuleType) -> tuple[Callable[[str], ModuleType], tuple[str]]:
+    return importlib.import_module, (module.__name__,)

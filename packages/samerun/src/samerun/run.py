@@ -13,7 +13,7 @@ from samerun.config import check_no_mask
 from samerun.data import Dataset
 from samerun.ending import cancelled_by_signals, held
 from samerun.errors import RecordError
-from samerun.job import job_tags
+from samerun.job import job_tags, let_modules_travel
 from samerun.masking import masked_text
 from samerun.root import project_root
 from samerun.store import experiment_id, tracking_uri, use_store
@@ -152,6 +152,7 @@ def _traced(
 ) -> "Iterator[ActiveRun]":
     import mlflow
 
+    let_modules_travel()
     with cancelled_by_signals():
         with ignored_ones_unset():
             active = start()

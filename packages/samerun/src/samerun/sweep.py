@@ -22,7 +22,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from samerun.errors import RecordError
-from samerun.job import NUMBER, OVERRIDES, SWEEP
+from samerun.job import NUMBER, OVERRIDES, SWEEP, let_modules_travel
 from samerun.portable import use_portable
 from samerun.store import use_store
 from samerun.view import printable
@@ -65,6 +65,7 @@ class Sweep(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: object) -> None:
         self.on_run_start(config)
+        let_modules_travel()
         launcher = config.hydra.launcher
         if "Slurm" in launcher.get("_target_", ""):
             try:
