@@ -1,5 +1,6 @@
 """What `workshop check` says of a participant's tree, on a toy course."""
 
+import io
 import re
 import subprocess
 import sys
@@ -144,7 +145,8 @@ def test_an_answer_that_ends_the_program_is_wrong(id, body, toy_course, solve):
 
 
 @pytest.mark.parametrize("body", ["breakpoint()", "input()", "import pdb\npdb.set_trace()"])
-def test_an_answer_that_waits_for_somebody_to_type_is_wrong(body, toy_course, solve):
+def test_an_answer_that_waits_for_somebody_to_type_is_wrong(body, toy_course, solve, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("7\n"))  # somebody does
     solve(toy_course, "9.2", f"{body}\nreturn 2 * number")
     (result,) = checks.results(toy_course, toy_course.select("9.2"))
     assert result.state == "wrong"

@@ -138,7 +138,7 @@ def test_a_notebook_says_so(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> 
         )
 
     monkeypatch.setitem(sys.modules, "IPython", Shell)
-    monkeypatch.setenv("JPY_SESSION_NAME", "/work/explore.ipynb")
+    monkeypatch.setenv("JPY_SESSION_NAME", "/somewhere/explore.ipynb")
     launcher = Path(sys.prefix) / "lib" / "ipykernel_launcher.py"
     monkeypatch.setattr(sys, "argv", [str(launcher), "-f", "kernel.json"])
     found = seen({}, checkout)

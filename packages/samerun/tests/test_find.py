@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from scipy.stats import binomtest
 
-from samerun import wilson_interval
+from samerun import RecordError, choose_run, find, find_interrupted, wilson_interval
 
 
 @pytest.mark.parametrize(("correct", "n"), [(0, 10), (7, 10), (9264, 10_000), (10_000, 10_000)])
@@ -44,3 +44,13 @@ def test_an_id_that_looks_like_a_number_is_taken_as_typed(run_id: str, tmp_path:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     # The root is that of the script, not that of the folder in which the job happens to be.
     assert done.stdout.strip() == f"SEEN {run_id} {tmp_path / 'project'}"
+
+
+@pytest.mark.parametrize("find_one", [choose_run, find_interrupted])
+def test_whoever_looks_for_a_run_looks_for_what_was_typed(
+    find_one, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(find, "hydra_overrides", lambda: ("seed=1", "run_id=7113e891"))
+    more = ("accuracy",) if find_one is choose_run else ()
+    with pytest.raises(RecordError, match="no run '7113e891'"):
+        find_one(float("7113e891"), "first steps", *more)
