@@ -28,7 +28,7 @@ from pathlib import Path
 import mlflow
 from mlflow import MlflowClient
 
-from samerun import no_progress_bars
+from samerun.store.tracking import no_progress_bars
 
 ROOT = Path(__file__).resolve().parents[1]
 PART = ROOT / "solutions" / "part3_competition"

@@ -21,7 +21,9 @@ from omegaconf import DictConfig, OmegaConf
 from sklearn.metrics import ConfusionMatrixDisplay, classification_report
 from torch import Tensor
 
-from samerun import choose_run, no_progress_bars, set_up, wilson_interval, with_secrets
+from samerun import choose_run, set_up, with_secrets
+from samerun.compare.intervals import wilson_interval
+from samerun.store.tracking import no_progress_bars
 from workshop.errors import WorkshopError, plain_errors
 
 from data import to_tensors

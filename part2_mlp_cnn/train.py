@@ -20,15 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 from resuming import CONFIG, FOLDER, Progress, load_state, save, save_state, to_continue
 from tqdm import tqdm
 
-from samerun import (
-    command_for,
-    continue_run,
-    flatten,
-    last_step,
-    set_up,
-    start_run,
-    to_yaml,
-)
+from samerun import command_for, continue_run, flatten, set_up, start_run, to_yaml
+from samerun.find import last_step
 from workshop.errors import WorkshopError, plain_errors
 
 from data import shuffled, to_tensors

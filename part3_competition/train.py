@@ -23,15 +23,8 @@ from omegaconf import DictConfig
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
-from samerun import (
-    command_for,
-    continue_run,
-    flatten,
-    last_step,
-    set_up,
-    start_run,
-    to_yaml,
-)
+from samerun import command_for, continue_run, flatten, set_up, start_run, to_yaml
+from samerun.find import last_step
 from workshop.errors import WorkshopError, plain_errors
 
 from data import shuffled, to_tensors

@@ -4,7 +4,7 @@ import mlflow
 import pytest
 from commands import ROOT, call, run
 
-from samerun.store import use_store
+from samerun.store.tracking import use_store
 from workshop.data import DataError, fetch_fashion_mnist
 from workshop.drive import Crash, Driver
 

@@ -14,7 +14,7 @@ from commands import ROOT, call, run
 from mlflow import MlflowClient
 from mlflow.utils.file_utils import local_file_uri_to_path
 
-from samerun.store import experiment_id, use_store
+from samerun.store.tracking import experiment_id, use_store
 from workshop.drive import Crash, Driver
 
 FOLDER = "part2_mlp_cnn"

@@ -18,7 +18,7 @@ from commands import ROOT, call, run
 from mlflow import MlflowClient
 from torch import nn
 
-from samerun.store import use_store
+from samerun.store.tracking import use_store
 from workshop import checks, course
 from workshop.data import load_dataset, load_training_data
 from workshop.drive import Crash, Driver

@@ -34,7 +34,7 @@ from torch import nn
 
 from samerun import flatten
 from samerun.run import start_run
-from samerun.store import experiment_id, tracking_uri, use_store
+from samerun.store.tracking import experiment_id, tracking_uri, use_store
 from workshop import cli
 from workshop.data import load_training_data
 from workshop.drive import Crash, Driver
@@ -579,7 +579,7 @@ KILLED = """
 import sys, time
 import mlflow
 from workshop.participant.live import Publisher
-from samerun.store import experiment_id, use_store
+from samerun.store.tracking import experiment_id, use_store
 use_store()
 with mlflow.start_run(experiment_id=experiment_id("live")), Publisher(every=60):
     mlflow.log_params({"training.epochs": 9})

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from record_fixtures import git
 
 from samerun import view
-from samerun.store import use_store
+from samerun.store.tracking import use_store
 
 SAMERUN = ("-c", "import sys; from samerun.cli import main; sys.exit(main(sys.argv[1:]))")
 PART2, PART3 = (ROOT / "solutions" / part for part in ("part2_mlp_cnn", "part3_competition"))

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 from commands import composed, run
 
-from samerun.store import use_store
+from samerun.store.tracking import use_store
 from workshop import cli, course, slides
 from workshop.errors import WorkshopError
 

@@ -12,7 +12,7 @@ import servers
 from commands import ROOT, call, run
 from mlflow import MlflowClient
 
-from samerun.store import use_store
+from samerun.store.tracking import use_store
 
 PART1, PART2, PART3 = (
     ROOT / "solutions" / folder / "train.py"

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
-from samerun import guard
 from samerun.config import flatten
-from samerun.masking import MASK
+from samerun.secrets import guard
+from samerun.secrets.masking import MASK
 from workshop import regions
 from workshop.bounded import TooLong, bounded, unattended
 from workshop.course import Course, Hole, Part

@@ -138,7 +138,7 @@ def _hint(options: argparse.Namespace) -> int:
 
 
 def _lift(options: argparse.Namespace) -> int:
-    from samerun.quoting import command_line
+    from samerun.command.quoting import command_line
     from workshop import course, lift
 
     read = course.load()

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from samerun.known import KnownFile
+from samerun.code.known import KnownFile
 from workshop.errors import WorkshopError
 
 DATASETS = ("digits", "fashion_mnist")

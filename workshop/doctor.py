@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from samerun import machine
+from samerun.machine import description as machine
 from workshop.course import ROOT
 from workshop.errors import WorkshopError
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING
 
-from samerun import store as run_store
 from samerun.errors import innermost
+from samerun.store import tracking as run_store
 from workshop import regions
 from workshop.bounded import TooLong
 from workshop.errors import WorkshopError

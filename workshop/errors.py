@@ -4,8 +4,8 @@ import re
 import traceback
 from collections.abc import Callable
 
-from samerun import messages
 from samerun.errors import RecordError, innermost
+from samerun.process import messages
 from workshop import neutral_lock
 
 TODO = re.compile(r"TODO (\d+\.\d+)")

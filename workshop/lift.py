@@ -317,7 +317,7 @@ def _lock(checkout: Path, folder: Path) -> list[str]:
 
 def _commit(folder: Path) -> list[str]:
     """Make the folder a git repository with all of it in a first commit."""
-    from samerun.code import GitError, git
+    from samerun.code.checkout import GitError, git
 
     try:
         git(folder, "init", "--quiet", "--initial-branch=main")

@@ -11,8 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-from samerun.code import GitError, git
-from samerun.locked import lock_the_same
+from samerun.code.checkout import GitError, git
+from samerun.machine.locked import lock_the_same
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = "uv.lock"

@@ -29,12 +29,12 @@ from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from samerun.command import command_for
+from samerun.command.repeat import command_for
 from samerun.config import flatten
-from samerun.ending import cancelled_by_signals, held
 from samerun.errors import RecordError, innermost
 from samerun.find import see_all
-from samerun.masking import masked_text
+from samerun.process.ending import cancelled_by_signals, held
+from samerun.secrets.masking import masked_text
 from samerun.sweep import wait_for_jobs
 from workshop.course import ROOT
 from workshop.errors import WorkshopError
@@ -328,7 +328,7 @@ def begin(config: DictConfig) -> None:
     from mlflow.exceptions import MlflowException
 
     from samerun.run import start_run
-    from samerun.store import use_store
+    from samerun.store.tracking import use_store
 
     own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
     study = optuna.create_study(

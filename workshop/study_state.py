@@ -19,9 +19,9 @@ from omegaconf import DictConfig, OmegaConf
 
 import samerun
 import workshop
-from samerun import imported
+from samerun.code import imported
 from samerun.config import leaves
-from samerun.masking import masked
+from samerun.secrets.masking import masked
 from workshop.errors import WorkshopError
 
 STATE = "state"  # a user attribute of the study

@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 from style import HYDRA, INK, LINE, MUTED, PAPER, number, save, size
 
-from samerun import wilson_interval
+from samerun.compare.intervals import wilson_interval
 
 WORDS = {
     "en": {

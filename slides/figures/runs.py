@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from samerun import wilson_interval
+from samerun.compare.intervals import wilson_interval
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRATCH = ROOT / "slides" / "build" / "runs"

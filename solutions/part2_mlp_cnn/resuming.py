@@ -16,16 +16,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from omegaconf import DictConfig, OmegaConf
 
-from samerun import (
-    RecordError,
-    find_interrupted,
-    flatten,
-    hydra_overrides,
-    no_progress_bars,
-    requeued_run,
-    with_secrets,
-)
-from samerun.masking import is_secret
+from samerun import RecordError, flatten, with_secrets
+from samerun.command.repeat import hydra_overrides
+from samerun.find import find_interrupted
+from samerun.process.job import requeued_run
+from samerun.secrets.masking import is_secret
+from samerun.store.tracking import no_progress_bars
 from workshop.errors import WorkshopError
 
 FOLDER = "checkpoints"  # of the run's artifacts

@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 from sklearn.metrics import f1_score
 from trained import NEEDS, load_trained, refuse_trial
 
-from samerun import choose_run, wilson_interval
+from samerun import choose_run
+from samerun.compare.intervals import wilson_interval
 from workshop.data import load_dataset
 from workshop.errors import plain_errors
 

@@ -19,8 +19,8 @@ from mlflow.entities import Run
 from omegaconf import DictConfig
 from trained import NEEDS, FromPixels, check_digest, load_trained, models_of, refuse_trial
 
-from samerun import no_progress_bars
 from samerun.find import check_artifact, choose_run
+from samerun.store.tracking import no_progress_bars
 from workshop.data import Dataset, load_training_data
 from workshop.errors import WorkshopError, plain_errors
 from workshop.participant.onnx_export import export_sklearn, export_torch, run_onnx, to_rows

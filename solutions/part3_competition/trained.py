@@ -12,7 +12,8 @@ from mlflow.entities import Run
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from samerun import RecordError, no_progress_bars, set_up, with_secrets
+from samerun import RecordError, set_up, with_secrets
+from samerun.store.tracking import no_progress_bars
 from samerun.view import fetch
 from workshop.course import ROOT
 from workshop.data import Dataset

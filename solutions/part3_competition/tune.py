@@ -17,8 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from optuna import Study, Trial
 from train import experiment
 
-from samerun import hydra_overrides
-from samerun.masking import masked_arguments
+from samerun.command.repeat import hydra_overrides
+from samerun.secrets.masking import masked_arguments
 from workshop.errors import plain_errors
 from workshop.study import OVERRIDES, PARENT, RUN, search, summed_up, trial_name
 from workshop.study_state import check_state

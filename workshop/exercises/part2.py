@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from sklearn.metrics import confusion_matrix
 from torch import nn
 
-from samerun.store import experiment_id
+from samerun.store.tracking import experiment_id
 from workshop.checks import SECRET, check, expect_parameters
 from workshop.data import load_dataset
 from workshop.drive import Crash, Driver, Record

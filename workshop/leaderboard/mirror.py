@@ -475,7 +475,7 @@ def safe_path(name: str) -> PurePosixPath | None:
 def _store(uri: str):
     """Open MLflow's store, making its tables if need be."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    from samerun import store
+    from samerun.store import tracking as store
 
     if (local := store.local_store(uri)) is not None:
         store.create_store(local)

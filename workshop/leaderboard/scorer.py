@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from samerun.find import wilson_interval
+from samerun.compare.intervals import wilson_interval
 from workshop.data import load_dataset
 from workshop.errors import WorkshopError
 from workshop.leaderboard import hidden

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from samerun.masking import masked, masked_text
-from samerun.store import local_store
+from samerun.secrets.masking import masked, masked_text
+from samerun.store.tracking import local_store
 from workshop.errors import WorkshopError
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from samerun.config import masked_yaml
-from samerun.guard import masked_document
-from samerun.masking import masked, masked_text
-from samerun.storable import rules_of, without_secrets
+from samerun.secrets.guard import masked_document
+from samerun.secrets.masking import masked, masked_text
+from samerun.secrets.storable import rules_of, without_secrets
 from samerun.trace import FOLDER, Dataset
 from workshop.course import ROOT
 from workshop.errors import WorkshopError
@@ -92,7 +92,7 @@ def _download(run: "Run", to: Path) -> list[str]:
     """Copy the configuration, the trace and the pictures of a run; return their paths."""
     from mlflow import MlflowClient
 
-    from samerun.store import no_progress_bars
+    from samerun.store.tracking import no_progress_bars
 
     client, run_id = MlflowClient(), run.info.run_id
     chosen = [

@@ -58,7 +58,7 @@ def checkout(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty MLflow store, made once: its tables take 3 s."""
-    from samerun import store
+    from samerun.store import tracking as store
 
     template = tmp_path_factory.mktemp("store") / "mlflow.db"
     store.create_store(template)

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 import threadpoolctl
 
-from samerun import arithmetic, machine, processor
+from samerun.machine import arithmetic, processor
+from samerun.machine import description as machine
 
 STEERED = {
     "ATEN_CPU_CAPABILITY": ("avx2", {"torch softmax"}),
@@ -28,7 +29,7 @@ with_avx512 = pytest.mark.skipif(
 def fingerprints_under(**variables: str) -> dict[str, str]:
     script = (
         "import json, torch, scipy.linalg; torch.set_num_threads(1)\n"
-        "from samerun import arithmetic; print(json.dumps(arithmetic.fingerprints()))"
+        "from samerun.machine import arithmetic; print(json.dumps(arithmetic.fingerprints()))"
     )
     plain = {k: v for k, v in os.environ.items() if k not in STEERED}
     command = [sys.executable, "-c", script]
@@ -90,7 +91,7 @@ def test_what_the_script_set_of_types_and_devices_does_not_change_the_fingerprin
 
 def test_a_script_without_torch_has_the_fingerprint_of_numpy_alone() -> None:
     script = (
-        "import sys, numpy; from samerun import arithmetic\n"
+        "import sys, numpy; from samerun.machine import arithmetic\n"
         "print(*{name.split()[0] for name in arithmetic.fingerprints()}, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)

@@ -15,8 +15,8 @@ from record_fixtures import FakeDataset, git
 from rich.console import Console
 
 from samerun import view
-from samerun.command import Command, command_for, repeating
-from samerun.quoting import command_line, fits_every_shell, quoted
+from samerun.command.quoting import command_line, fits_every_shell, quoted
+from samerun.command.repeat import Command, command_for, repeating
 from samerun.run import continue_run, start_run
 
 WORDS = [
@@ -179,7 +179,7 @@ def test_the_line_that_runs_a_neighbour_is_right_where_it_is_read(
 SCRIPT = """
 import hydra, json, sys
 from pathlib import Path
-from samerun.command import repeating
+from samerun.command.repeat import repeating
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg):
     found = repeating(cfg, Path(__file__).parent)

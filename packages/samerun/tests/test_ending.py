@@ -12,10 +12,11 @@ import pytest
 from mlflow import MlflowClient
 from record_fixtures import FakeDataset
 
-from samerun import ending, store
 from samerun.cli import main
-from samerun.ending import HOST, LOST, cancelled_by_signals, end_lost_runs
+from samerun.process import ending
+from samerun.process.ending import HOST, LOST, cancelled_by_signals, end_lost_runs
 from samerun.run import continue_run, start_run
+from samerun.store import tracking as store
 
 CFG = {"experiment": "first steps", "seed": 7}
 unix = pytest.mark.skipif(sys.platform == "win32", reason="no such signals")

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from scipy.stats import binomtest
 
-from samerun import RecordError, choose_run, find, find_interrupted, wilson_interval
+from samerun import RecordError, choose_run, find
+from samerun.compare.intervals import wilson_interval
+from samerun.find import find_interrupted
 
 
 @pytest.mark.parametrize(("correct", "n"), [(0, 10), (7, 10), (9264, 10_000), (10_000, 10_000)])

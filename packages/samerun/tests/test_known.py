@@ -17,8 +17,10 @@ import pytest
 from record_fixtures import FakeDataset, git
 from test_imported import COLLECT, commit, restored, run, write
 
-from samerun import code, dataset, repository, trace, view
-from samerun.known import KnownFile
+from samerun import dataset, trace, view
+from samerun.code import checkout as code
+from samerun.code import repository
+from samerun.code.known import KnownFile
 from samerun.run import start_run
 
 # The configuration
@@ -271,7 +273,7 @@ def test_the_executed_cells_of_a_notebook_are_stored(
 def test_ipython_keeps_the_cells_where_they_are_looked_for() -> None:
     code = """
 from IPython.core.interactiveshell import InteractiveShell
-from samerun.notebook import cells
+from samerun.code.notebook import cells
 InteractiveShell.instance().run_cell("%config a\\nwidth = 3", store_history=True)
 print("SEEN", repr(cells()))
 """

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from samerun import lock, locked
+from samerun import lock
+from samerun.machine import locked
 
 ROOT = Path(__file__).resolve().parents[3]
 

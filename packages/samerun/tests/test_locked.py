@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from record_fixtures import FakeDataset, git
 
-from samerun import locked, trace
+from samerun import trace
 from samerun.lock import neutral
+from samerun.machine import locked
 
 # One resolution as uv 0.13 writes it. Not a real address: the tests never ask anybody for anything.
 NEW = """\

@@ -6,7 +6,8 @@ import pytest
 from fake_secrets import FAKE, noise
 from omegaconf import OmegaConf
 
-from samerun import RecordError, flatten, masking, start_run, to_yaml, with_secrets
+from samerun import RecordError, flatten, start_run, to_yaml, with_secrets
+from samerun.secrets import masking
 
 
 @pytest.mark.parametrize(
@@ -211,7 +212,7 @@ def test_a_mask_where_nothing_is_needed_is_no_fault() -> None:
 def test_the_command_that_repeats_a_run_names_a_secret_variable_and_not_its_value(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from samerun.command import repeating
+    from samerun.command.repeat import repeating
 
     monkeypatch.setenv("MY_PASSWORD", "swordfish")
     (tmp_path / "train.py").write_text("")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from samerun import notebook
+from samerun.code import notebook
 
 CELLS = ["a = 1", "", "b = a + 1\n", "start_run({})"]
 

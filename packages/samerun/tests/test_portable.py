@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from samerun import RecordError, portable, set_up
+from samerun import RecordError, set_up
+from samerun.machine import portable
 
 OTHERS = {
     "ATEN_CPU_CAPABILITY": "avx2",
@@ -23,7 +24,7 @@ SCRIPT = """
 import os, sys
 print("started")
 from samerun import set_up
-from samerun.arithmetic import fingerprints
+from samerun.machine.arithmetic import fingerprints
 import scipy.linalg
 {more}
 set_up(0, 1, {device}, portable=True)
@@ -129,7 +130,7 @@ def test_square_roots_are_rounded_as_ieee_754_says() -> None:
     script = """
 import numpy, torch, warnings
 warnings.simplefilter("error")
-from samerun.portable import round_square_roots
+from samerun.machine.portable import round_square_roots
 round_square_roots()
 x = torch.rand(50, 70)
 for given in (x, x.double(), x.T[::2], x[0, 0], x.view(2, 25, 7, 10).to(

@@ -16,9 +16,10 @@ from omegaconf import OmegaConf
 from record_fixtures import FakeDataset, git
 from rich.console import Console
 
-from samerun import store, view
+from samerun import view
 from samerun.errors import RecordError
 from samerun.run import start_run
+from samerun.store import tracking as store
 
 CFG = OmegaConf.create({"experiment": "first steps", "seed": 7})
 
@@ -84,7 +85,7 @@ USE = """
 import logging
 logging.basicConfig(level=logging.INFO)
 import mlflow
-from samerun import store
+from samerun.store import tracking as store
 {}
 mlflow.set_experiment("x")
 """
@@ -114,7 +115,10 @@ def test_first_use_says_one_friendly_line(tmp_path: Path) -> None:
 def test_a_store_half_made_by_a_killed_process_is_made_anew(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").touch()
     (tmp_path / "mlflow.db.unfinished").write_bytes(b"half a database")
-    code = "from samerun import store; store.use_store(); print(store.experiment_id('x'))"
+    code = (
+        "from samerun.store.tracking import experiment_id, use_store\n"
+        "use_store(); print(experiment_id('x'))"
+    )
     out, err = python(
         code, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path.as_posix()}/mlflow.db"
     ).communicate()
@@ -124,7 +128,7 @@ def test_a_store_half_made_by_a_killed_process_is_made_anew(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_a_process_with_triton_in_it_ends_in_silence(mlflow_store: Path) -> None:
-    done = python("import torch._dynamo; from samerun.store import use_store; use_store()")
+    done = python("import torch._dynamo; from samerun.store.tracking import use_store; use_store()")
     assert done.communicate(timeout=120) == ("", "")
     assert done.returncode == 0
 
@@ -139,7 +143,7 @@ def caught(self, method, url, **_):
     raise OSError
 requests.Session.request = caught
 import mlflow
-from samerun import store
+from samerun.store import tracking as store
 """ + ("store.use_store()" if ours else f"mlflow.set_tracking_uri({store.tracking_uri()!r})")
     code += """
 mlflow.set_experiment("x")

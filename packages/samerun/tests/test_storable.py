@@ -8,9 +8,10 @@ import pytest
 from fake_secrets import FAKE, hexadecimal, noise
 from record_fixtures import FakeDataset, git
 
-from samerun import RecordError, flatten, notebook, trace
-from samerun.masking import forget
-from samerun.storable import Rules, rules_of, secret_in, why_not_stored
+from samerun import RecordError, flatten, trace
+from samerun.code import notebook
+from samerun.secrets.masking import forget
+from samerun.secrets.storable import Rules, rules_of, secret_in, why_not_stored
 
 WORD = noise(14)
 

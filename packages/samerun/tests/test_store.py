@@ -17,9 +17,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from record_fixtures import FakeDataset
 
-from samerun import cli, find, probe, store, variables, view
+from samerun import cli, find, view
 from samerun.errors import RecordError
+from samerun.process import variables
 from samerun.run import start_run
+from samerun.store import probe
+from samerun.store import tracking as store
 
 CFG = {"experiment": "first steps", "seed": 7}
 

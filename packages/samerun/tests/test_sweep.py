@@ -10,7 +10,7 @@ from record_fixtures import FakeDataset
 from rich.console import Console
 
 from samerun.errors import RecordError
-from samerun.job import NUMBER, OVERRIDES, SWEEP
+from samerun.process.job import NUMBER, OVERRIDES, SWEEP
 from samerun.run import start_run
 from samerun.sweep import check_slurm, runs, table
 
@@ -52,7 +52,7 @@ def test_where_there_is_no_slurm_another_launcher_is_offered(
 def test_a_script_with_torch_and_classes_of_its_own_reaches_the_workers() -> None:
     code = (
         "import cloudpickle, torch\n"
-        "from samerun.job import let_modules_travel\n"
+        "from samerun.process.job import let_modules_travel\n"
         "def main(dataset):\n"
         "    return torch.tensor(len(dataset.classes)), torch.relu, dataset.ops\n"
         "let_modules_travel()\n"

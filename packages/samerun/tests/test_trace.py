@@ -15,9 +15,11 @@ from omegaconf import OmegaConf
 from record_fixtures import LOCK, FakeDataset, git
 from rich.console import Console
 
-from samerun import machine, masking, trace, view
+from samerun import trace, view
 from samerun.errors import RecordError
 from samerun.lock import neutral
+from samerun.machine import description as machine
+from samerun.secrets import masking
 
 LOCK_WITH_ADDRESSES = (
     LOCK.replace('registry = "."', 'registry = "https://mirror.example/simple"')
@@ -281,7 +283,8 @@ def test_what_is_installed_is_recorded_package_by_package(checkout: Path) -> Non
 
 def test_the_trace_does_not_import_torch() -> None:
     code = (
-        "import sys; from samerun import machine; machine.machine(); print('torch' in sys.modules)"
+        "import sys; from samerun.machine.description import machine\n"
+        "machine(); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -41,7 +41,7 @@ def add_store_option(parser: argparse.ArgumentParser) -> None:
 def show_trace(options: argparse.Namespace) -> int:
     """Print the trace of a run."""
     from samerun import view
-    from samerun.store import name_store
+    from samerun.store.tracking import name_store
 
     if options.store:
         name_store(options.store)

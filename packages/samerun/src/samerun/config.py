@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from samerun.errors import RecordError
-from samerun.masking import MASK, is_secret, masked, masked_text, remember
+from samerun.secrets.masking import MASK, is_secret, masked, masked_text, remember
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -9,8 +9,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from samerun.code.known import KnownFile, known_file
 from samerun.errors import RecordError
-from samerun.known import KnownFile, known_file
 from samerun.root import project_root
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import logging
-import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from samerun.command import hydra_overrides
+from samerun.command.quoting import command_line
+from samerun.command.repeat import hydra_overrides
 from samerun.errors import RecordError
-from samerun.moved import ARTIFACTS
-from samerun.quoting import command_line
-from samerun.store import local_store, mlflow_command, tracking_uri, use_store
+from samerun.store.moved import ARTIFACTS
+from samerun.store.tracking import local_store, mlflow_command, tracking_uri, use_store
 
 if TYPE_CHECKING:  # mlflow takes seconds to import
     from mlflow import MlflowClient
@@ -251,11 +250,3 @@ def last_step(run_id: str, metric: str) -> int:
     from mlflow import MlflowClient
 
     return max((m.step for m in MlflowClient().get_metric_history(run_id, metric)), default=0)
-
-
-def wilson_interval(correct: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the Wilson score interval of a proportion, `correct` out of `n`; 95 % by default."""
-    share, spread = correct / n, z * z / n
-    middle = share + spread / 2
-    half = z * math.sqrt((share * (1 - share) + spread / 4) / n)
-    return (middle - half) / (1 + spread), (middle + half) / (1 + spread)

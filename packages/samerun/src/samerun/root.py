@@ -21,7 +21,7 @@ def project_root() -> Path:
 
 
 def _start() -> Path:
-    from samerun.command import script_path  # late: it asks for the root itself
+    from samerun.command.repeat import script_path  # late: it asks for the root itself
 
     script = script_path()
     return script.parent if script else Path.cwd()

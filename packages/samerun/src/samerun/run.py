@@ -8,17 +8,17 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from samerun import later
+from samerun.code import later
 from samerun.config import check_no_mask
 from samerun.data import Dataset
-from samerun.ending import cancelled_by_signals, held
 from samerun.errors import RecordError
-from samerun.job import job_tags, let_modules_travel
-from samerun.masking import masked_text
+from samerun.process.ending import cancelled_by_signals, held
+from samerun.process.job import job_tags, let_modules_travel
+from samerun.process.variables import check_variables, ignored_ones_unset
 from samerun.root import project_root
-from samerun.store import experiment_id, tracking_uri, use_store
+from samerun.secrets.masking import masked_text
+from samerun.store.tracking import experiment_id, tracking_uri, use_store
 from samerun.trace import FOLDER, collect, record
-from samerun.variables import check_variables, ignored_ones_unset
 
 if TYPE_CHECKING:  # mlflow takes seconds to import, and --help must not wait for it
     from mlflow import ActiveRun

@@ -22,9 +22,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from samerun.errors import RecordError
-from samerun.job import NUMBER, OVERRIDES, SWEEP, let_modules_travel
-from samerun.portable import use_portable
-from samerun.store import use_store
+from samerun.machine.portable import use_portable
+from samerun.process.job import NUMBER, OVERRIDES, SWEEP, let_modules_travel
+from samerun.store.tracking import use_store
 from samerun.view import printable
 
 if TYPE_CHECKING:

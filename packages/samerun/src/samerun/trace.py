@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from samerun import imported, known, notebook
-from samerun.arithmetic import fingerprints
-from samerun.code import MEGABYTE, Code, State, checkout_state, warn
-from samerun.command import (
+from samerun.code import imported, known, notebook
+from samerun.code.checkout import MEGABYTE, Code, State, checkout_state, warn
+from samerun.code.known import Content, KnownFile
+from samerun.command.repeat import (
     Command,
     directory,
     hydra_job,
@@ -29,8 +29,8 @@ from samerun.command import (
 from samerun.config import as_yaml, without_secrets
 from samerun.data import Data, Dataset
 from samerun.errors import RecordError
-from samerun.known import Content, KnownFile
-from samerun.machine import (
+from samerun.machine.arithmetic import fingerprints
+from samerun.machine.description import (
     Environment,
     Machine,
     environment,
@@ -38,9 +38,9 @@ from samerun.machine import (
     machine,
     read_lock,
 )
-from samerun.masking import masked, masked_arguments, masked_text
-from samerun.store import own_uri
-from samerun.variables import set_variables
+from samerun.process.variables import set_variables
+from samerun.secrets.masking import masked, masked_arguments, masked_text
+from samerun.store.tracking import own_uri
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

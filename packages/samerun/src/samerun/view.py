@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from samerun import later
-from samerun.code import Code
-from samerun.command import relative
+from samerun.code import later
+from samerun.code.checkout import Code
+from samerun.code.repository import GitError, git
+from samerun.command.quoting import command_line
+from samerun.command.repeat import relative
 from samerun.config import leaves
 from samerun.errors import RecordError
 from samerun.find import check_artifacts_are_there, find_run
-from samerun.machine import sha256
-from samerun.quoting import command_line
-from samerun.repository import GitError, git
+from samerun.machine.description import sha256
 from samerun.root import root_of
-from samerun.store import no_progress_bars
+from samerun.store.tracking import no_progress_bars
 from samerun.trace import FOLDER, Trace, from_json
 
 if TYPE_CHECKING:

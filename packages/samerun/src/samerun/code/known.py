@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from samerun.installed import in_environment
+from samerun.machine.installed import in_environment
 
 LARGEST_KEPT = 2**20  # bytes; of a larger file only the digest is kept
 BLOCK = 2**20  # bytes read at a time

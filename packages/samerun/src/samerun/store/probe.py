@@ -8,11 +8,11 @@ import sqlite3
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from samerun.command.quoting import quoted
 from samerun.errors import RecordError
-from samerun.masking import masked_text
-from samerun.moved import PATIENCE
-from samerun.quoting import quoted
-from samerun.variables import to_unset
+from samerun.process.variables import to_unset
+from samerun.secrets.masking import masked_text
+from samerun.store.moved import PATIENCE
 
 SECONDS = 5  # for a server to answer
 DATABASES = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}

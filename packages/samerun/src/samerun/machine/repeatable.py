@@ -5,7 +5,7 @@ import sys
 from typing import TYPE_CHECKING, overload
 
 from samerun.errors import RecordError
-from samerun.portable import round_square_roots, use_portable
+from samerun.machine.portable import round_square_roots, use_portable
 
 if TYPE_CHECKING:  # a project without PyTorch has none to import
     import torch

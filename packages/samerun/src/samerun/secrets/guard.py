@@ -20,7 +20,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samerun.config import as_yaml
-from samerun.masking import MASK, as_text, is_harmless, is_known, is_secret, masked_text, words
+from samerun.secrets.masking import (
+    MASK,
+    as_text,
+    is_harmless,
+    is_known,
+    is_secret,
+    masked_text,
+    words,
+)
 
 if TYPE_CHECKING:
     from mlflow.tracking._tracking_service.client import TrackingServiceClient

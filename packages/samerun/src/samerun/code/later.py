@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from samerun import imported, known
-from samerun.known import Content, KnownFile
-from samerun.storable import rules_of, why_not_stored
+from samerun.code import imported, known
+from samerun.code.known import Content, KnownFile
+from samerun.secrets.storable import rules_of, why_not_stored
 
 LISTED = "later.json"  # in the folder of the trace, beside the folder with the files themselves
 FILES = "later"

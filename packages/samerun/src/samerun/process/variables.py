@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 
 from samerun.errors import RecordError
-from samerun.masking import is_secret, masked_text
+from samerun.secrets.masking import is_secret, masked_text
 
 LIBRARIES = re.compile(r"_?(MLFLOW|HYDRA|OPTUNA)_[A-Z0-9_]+")
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from samerun.ending import cancelled_by_signals
 from samerun.errors import RecordError, innermost
-from samerun.outputs import complaint
-from samerun.variables import to_unset
+from samerun.process.ending import cancelled_by_signals
+from samerun.process.outputs import complaint
+from samerun.process.variables import to_unset
 
 MODULE = "HYDRA_MAIN_MODULE"  # Hydra's, too: the module that a script is taken for
 FULL = "HYDRA_FULL_ERROR"  # Hydra's own variable: 1 shows every traceback

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from samerun.masking import masked_text
-from samerun.storable import without_values
+from samerun.secrets.masking import masked_text
+from samerun.secrets.storable import without_values
 
 
 def cells() -> str | None:

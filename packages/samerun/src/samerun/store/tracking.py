@@ -12,13 +12,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from samerun.ending import end_lost_runs
+from samerun.command.quoting import command_line
 from samerun.errors import RecordError
-from samerun.guard import guard_client
-from samerun.moved import ARTIFACTS, bring_up_to_date
-from samerun.probe import check_address, check_answer, check_database
-from samerun.quoting import command_line
+from samerun.process.ending import end_lost_runs
 from samerun.root import project_root
+from samerun.secrets.guard import guard_client
+from samerun.store.moved import ARTIFACTS, bring_up_to_date
+from samerun.store.probe import check_address, check_answer, check_database
 
 WAIT_FOR_CREATION = 120  # seconds; it takes 3 on an idle machine
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from samerun import locked
-from samerun.known import Content, read
-from samerun.repository import GitError, git, remote_of
-from samerun.storable import described, left_out, rules_of, why_not_stored, without_secrets
+from samerun.code.known import Content, read
+from samerun.code.repository import GitError, git, remote_of
+from samerun.machine import locked
+from samerun.secrets.storable import described, left_out, rules_of, why_not_stored, without_secrets
 
 MEGABYTE = 2**20
 ALL_BUT_LOCK = ("--", ".", ":(top,exclude)uv.lock")

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from samerun.errors import RecordError
-from samerun.masking import MASK, is_secret, known_in, tokens_in, words
+from samerun.secrets.masking import MASK, is_secret, known_in, tokens_in, words
 
 LARGEST_FILE = 2**20  # bytes
 LARGEST_HASHED = 2**28  # bytes; it takes a moment

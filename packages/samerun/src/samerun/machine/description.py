@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from samerun import locked, processor
+from samerun.machine import locked, processor
 
 # The only environment variables that are recorded besides those of `samerun.variables`: others may
 # hold secrets. These change how many threads compute, or which instructions, and so the last bits.

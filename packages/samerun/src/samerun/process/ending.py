@@ -146,8 +146,8 @@ def mark_lost(run: "Run") -> None:
 
 def _locks() -> Path:
     """Return the folder of locks: beside a local store, else among this machine's own files."""
-    from samerun.moved import ARTIFACTS
-    from samerun.store import local_store, tracking_uri
+    from samerun.store.moved import ARTIFACTS
+    from samerun.store.tracking import local_store, tracking_uri
 
     store = local_store(tracking_uri())
     if store:

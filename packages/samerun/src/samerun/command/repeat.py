@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from samerun import notebook
+from samerun.code import notebook
+from samerun.command.quoting import command_line, fits_every_shell
 from samerun.config import leaves, plain, without_secrets
-from samerun.masking import MASK, masked, masked_arguments
-from samerun.quoting import command_line, fits_every_shell
 from samerun.root import project_root
+from samerun.secrets.masking import MASK, masked, masked_arguments
 
 if TYPE_CHECKING:
     from hydra.conf import HydraConf

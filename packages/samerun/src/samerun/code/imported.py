@@ -22,8 +22,8 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 
-from samerun.installed import in_environment
-from samerun.known import Content, content_of
+from samerun.code.known import Content, content_of
+from samerun.machine.installed import in_environment
 
 LAUNCHER = "SAMERUN_LAUNCHER"  # hands the script to the workers of its process
 LARGEST_VARIABLE = 30_000  # characters; Windows takes 32,767

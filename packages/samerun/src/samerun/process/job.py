@@ -16,10 +16,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from samerun.command import hydra_job, hydra_overrides, running_script
-from samerun.masking import masked_arguments
+from samerun.command.repeat import hydra_job, hydra_overrides, running_script
 from samerun.root import project_root
-from samerun.store import use_store
+from samerun.secrets.masking import masked_arguments
+from samerun.store.tracking import use_store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

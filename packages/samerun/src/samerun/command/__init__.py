@@ -1,0 +1,1 @@
+"""The line that repeats a run, quoted for every shell."""

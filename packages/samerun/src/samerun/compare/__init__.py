@@ -1,0 +1,1 @@
+"""Whether two runs came out the same."""

@@ -1,0 +1,1 @@
+"""What must not be recorded, and how it is kept out."""

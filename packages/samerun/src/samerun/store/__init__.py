@@ -1,0 +1,1 @@
+"""Where runs are kept: the address, whether it answers, artifacts that were moved."""
