@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from samerun import RecordError, set_up, with_secrets
 from samerun.store.tracking import no_progress_bars
-from samerun.view import fetch
+from samerun.display.screen import fetch
 from workshop.course import ROOT
 from workshop.data import Dataset
 from workshop.errors import WorkshopError

@@ -13,7 +13,7 @@ from commands import ROOT, call
 from mlflow import MlflowClient
 from record_fixtures import git
 
-from samerun import view
+from samerun.display import screen as view
 from samerun.store.tracking import use_store
 
 SAMERUN = ("-c", "import sys; from samerun.cli import main; sys.exit(main(sys.argv[1:]))")

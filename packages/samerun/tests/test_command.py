@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 from record_fixtures import FakeDataset, git
 from rich.console import Console
 
-from samerun import view
 from samerun.command.quoting import command_line, fits_every_shell, quoted
 from samerun.command.repeat import Command, command_for, repeating
+from samerun.display import screen as view
 from samerun.run import continue_run, start_run
 
 WORDS = [

@@ -17,10 +17,11 @@ import pytest
 from record_fixtures import FakeDataset, git
 from test_imported import COLLECT, commit, restored, run, write
 
-from samerun import dataset, trace, view
+from samerun import dataset, trace
 from samerun.code import checkout as code
 from samerun.code import repository
 from samerun.code.known import KnownFile
+from samerun.display import screen as view
 from samerun.run import start_run
 
 # The configuration

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from record_fixtures import FakeDataset, git
 from rich.console import Console
 
-from samerun import view
+from samerun.display import screen as view
 from samerun.errors import RecordError
 from samerun.run import start_run
 from samerun.store import tracking as store

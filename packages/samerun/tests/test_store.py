@@ -17,7 +17,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from record_fixtures import FakeDataset
 
-from samerun import cli, find, view
+from samerun import cli, find
+from samerun.display import screen as view
 from samerun.errors import RecordError
 from samerun.process import variables
 from samerun.run import start_run

@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 from record_fixtures import LOCK, FakeDataset, git
 from rich.console import Console
 
-from samerun import trace, view
+from samerun import trace
+from samerun.display import screen as view
 from samerun.errors import RecordError
 from samerun.lock import neutral
 from samerun.machine import description as machine

@@ -40,12 +40,12 @@ def add_store_option(parser: argparse.ArgumentParser) -> None:
 
 def show_trace(options: argparse.Namespace) -> int:
     """Print the trace of a run."""
-    from samerun import view
+    from samerun.display import screen
     from samerun.store.tracking import name_store
 
     if options.store:
         name_store(options.store)
-    view.show(options.run_id)
+    screen.show(options.run_id)
     return 0
 
 

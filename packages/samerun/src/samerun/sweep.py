@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from samerun.display.screen import printable
 from samerun.errors import RecordError
 from samerun.machine.portable import use_portable
 from samerun.process.job import NUMBER, OVERRIDES, SWEEP, let_modules_travel
 from samerun.store.tracking import use_store
-from samerun.view import printable
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
