@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from samerun import RecordError, set_up, with_secrets
-from samerun.store.tracking import no_progress_bars
 from samerun.display.screen import fetch
+from samerun.store.tracking import no_progress_bars
 from workshop.course import ROOT
 from workshop.data import Dataset
 from workshop.errors import WorkshopError
