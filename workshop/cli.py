@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from samerun.cli import add_store_option, show_trace
+from samerun.cli import add_trace_options
 from samerun.errors import RecordError
 from workshop import neutral_lock
 from workshop.errors import WorkshopError
@@ -46,9 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     add.set_defaults(command=_hint)
 
     add = commands.add_parser("trace", help="what a run recorded so that it can be repeated")
-    add.add_argument("run_id", metavar="RUN_ID", help="the run's id, or the beginning of it")
-    add_store_option(add)
-    add.set_defaults(command=show_trace)
+    add_trace_options(add)
 
     add = commands.add_parser("lift", help="make a part a project of your own")
     add.add_argument("part", metavar="PART", help="part1, part2 or part3")

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from samerun.errors import RecordError
 
@@ -23,10 +24,20 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="samerun", description="Read what a run recorded.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add = commands.add_parser("trace", help="what a run recorded so that it can be repeated")
-    add.add_argument("run_id", metavar="RUN_ID", help="the run's id, or the beginning of it")
-    add_store_option(add)
-    add.set_defaults(command=show_trace)
+    add_trace_options(add)
     return parser
+
+
+def add_trace_options(parser: argparse.ArgumentParser) -> None:
+    """Let a command show the trace of a run: on the screen, or as a picture."""
+    parser.add_argument("run_id", metavar="RUN_ID", help="the run's id, or the beginning of it")
+    parser.add_argument(
+        "--graph",
+        metavar="FILE.svg",
+        help="draw it instead: a picture of the way from the data to the metrics",
+    )
+    add_store_option(parser)
+    parser.set_defaults(command=show_trace)
 
 
 def add_store_option(parser: argparse.ArgumentParser) -> None:
@@ -39,12 +50,17 @@ def add_store_option(parser: argparse.ArgumentParser) -> None:
 
 
 def show_trace(options: argparse.Namespace) -> int:
-    """Print the trace of a run."""
+    """Print the trace of a run, or draw it."""
     from samerun.display import screen
     from samerun.store.tracking import name_store
 
     if options.store:
         name_store(options.store)
+    if options.graph:
+        from samerun.display import graph
+
+        print(f"Drawn: {graph.write(options.run_id, Path(options.graph))}")
+        return 0
     screen.show(options.run_id)
     return 0
 
