@@ -110,6 +110,25 @@ def results(course: Course, holes: list[Hole], tree: Path | None = None) -> Iter
             yield Result(hole, state, message, file, region.place)
 
 
+def region_of(course: Course, hole: Hole, tree: Path | None = None) -> tuple[Path, regions.Region]:
+    """Return the file and the region of a hole in a tree (the participant's by default).
+
+    Raises
+    ------
+    WorkshopError
+        The tree lacks its markers; the message says how they come back.
+    """
+    tree = tree or course.root
+    part = course.part_of(hole)
+    try:
+        stands = part.regions(tree)
+    except regions.RegionError as error:
+        raise WorkshopError(_broken(course, part, tree, error)) from None
+    if hole.id not in stands:
+        raise WorkshopError(_lost(course, part, hole, tree))
+    return stands[hole.id]
+
+
 def is_open(hole: Hole, body: str) -> bool:
     """Tell whether a region still holds its stub."""
     return body.strip() == hole.stub.strip()

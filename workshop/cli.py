@@ -6,12 +6,16 @@ Every import that takes time stands in the command that needs it, so that --help
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from samerun.cli import add_trace_options
 from samerun.errors import RecordError
 from workshop import neutral_lock
 from workshop.errors import WorkshopError
 from workshop.leaderboard import admin
+
+if TYPE_CHECKING:
+    from workshop.course import Course, Hole
 
 KEPT = "outputs/replaced"  # where files go before a command writes over them
 
@@ -44,6 +48,18 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("todo", metavar="TODO", help="its number, such as 1.3")
     add.add_argument("step", nargs="?", type=int, default=1, help="1 is a nudge, 3 nearly all")
     add.set_defaults(command=_hint)
+
+    add = commands.add_parser("diff", help="your answer to a TODO beside ours")
+    add.add_argument("todo", metavar="TODO", help="its number, such as 1.3")
+    add.set_defaults(command=_diff)
+
+    add = commands.add_parser("reset", help="begin a TODO again; what you wrote is kept")
+    add.add_argument("todo", metavar="TODO", help="its number, such as 1.3")
+    add.set_defaults(command=_reset)
+
+    add = commands.add_parser("catch-up", help="our answers where yours are open or wrong")
+    add.add_argument("what", metavar="PART|TODO", help="a whole part, or all before a TODO of it")
+    add.set_defaults(command=_catch_up)
 
     add = commands.add_parser("trace", help="what a run recorded so that it can be repeated")
     add_trace_options(add)
@@ -128,10 +144,59 @@ def _check(options: argparse.Namespace) -> int:
 def _hint(options: argparse.Namespace) -> int:
     from workshop import course, report
 
-    holes = course.load().holes
-    if options.todo not in holes:
-        raise WorkshopError(f"There is no TODO {options.todo!r}. There are: {', '.join(holes)}")
-    report.hint(holes[options.todo], options.step)
+    report.hint(_todo(course.load(), options.todo), options.step)
+    return 0
+
+
+def _todo(read: "Course", id: str) -> "Hole":
+    if id not in read.holes:
+        raise WorkshopError(f"There is no TODO {id!r}. There are: {', '.join(read.holes)}")
+    return read.holes[id]
+
+
+def _diff(options: argparse.Namespace) -> int:
+    from workshop import answers, course, report
+
+    read = course.load()
+    report.difference(answers.difference(read, _todo(read, options.todo)))
+    return 0
+
+
+def _reset(options: argparse.Namespace) -> int:
+    from workshop import answers, course, report
+
+    read = course.load()
+    hole = _todo(read, options.todo)
+    done = answers.reset(read, hole, read.root / KEPT)
+    if not done.holes:
+        print(f"TODO {hole.id} is as it was at the beginning: nothing to reset.")
+        return 0
+    print(f"TODO {hole.id} is open again.")
+    report.replaced(done, read)
+    return 0
+
+
+def _catch_up(options: argparse.Namespace) -> int:
+    from workshop import answers, checks, course, report
+
+    read = course.load()
+    holes = read.select(options.what)
+    if options.what in read.holes:  # all before it, which is then the next one
+        part = read.part_of(holes[0]).holes
+        holes = list(part[: part.index(holes[0])])
+    done = answers.catch_up(
+        read, holes, read.root / KEPT, lambda some: report.progress(checks.results(read, some))
+    )
+    given = ", ".join(hole.id for hole in done.holes)
+    print(f"Our answers stand in TODO {given}." if given else "You need not: all of it is done.")
+    report.replaced(done, read)
+    if done.not_done:
+        left = ", ".join(hole.id for hole in done.not_done)
+        print(
+            f"Still not done, since something outside of the TODOs was changed: {left}. "
+            f"What it is says: uv run workshop check {done.not_done[0].id}"
+        )
+        return 1
     return 0
 
 

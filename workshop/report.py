@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from workshop.answers import Replaced
 from workshop.checks import Result, next_hole
 from workshop.course import Course, Hole
 from workshop.course import section as course_section
@@ -105,3 +106,22 @@ def hint(hole: Hole, step: int) -> None:
     if step < len(hole.hints):
         console.print(f"more:   uv run workshop hint {hole.id} {step + 1}")
     console.print(f"check:  uv run workshop check {hole.id}")
+
+
+def difference(lines: list[str]) -> None:
+    """Print how an answer differs from ours; the signs say it, the colours only repeat it."""
+    console = Console(highlight=False)
+    if not lines:
+        console.print("Your answer is ours, to the letter.")
+    for line in lines:
+        style = {"-": "red", "+": "green", "@": "cyan"}.get(line[:1])
+        console.print(line, style=style, markup=False, soft_wrap=True)
+
+
+def replaced(done: Replaced, course: Course) -> None:
+    """Print which files were written, and where what they held is kept."""
+    for file in done.files:
+        print(f"wrote {file.relative_to(course.root).as_posix()}")
+    if done.kept:
+        kept = done.kept.relative_to(course.root).as_posix()
+        print(f"What was there before is kept in {kept}. Reload what is open in an editor.")
