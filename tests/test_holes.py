@@ -1,7 +1,8 @@
 """The two-sided proof, for every hole of every part.
 
 Everything filled in passes. Everything filled in but one hole fails that hole's check, and no check
-of a hole that does not need it. Every wrong answer that we know people give is rejected.
+of a hole that does not need it. Every wrong answer that we know people give is rejected, and every
+right one is accepted, however unlike ours.
 """
 
 import shutil
@@ -87,6 +88,18 @@ def test_a_wrong_answer_is_rejected(hole, wrong, tmp_path):
         assert why.hole in (None, hole.id)
     if isinstance(why, AssertionError):
         assert "expected" in str(why), f"the message does not say what was expected: {why}"
+
+
+@pytest.mark.parametrize(
+    ("hole", "right"),
+    [
+        pytest.param(hole, right, id=f"{hole.id}-{right.why}")
+        for hole in HOLES
+        for right in hole.right
+    ],
+)
+def test_a_right_answer_that_is_not_ours_is_accepted(hole, right, tmp_path):
+    assert failure(hole, solved_but(tmp_path / "part", hole, right.body)) is None
 
 
 @pytest.mark.parametrize("hole", HOLES, ids=id_of)

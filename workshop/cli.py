@@ -118,6 +118,10 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--check", action="store_true", help="write nothing; fail if they differ")
     add.set_defaults(command=_derive)
 
+    add = commands.add_parser("mutate", help="for maintainers: do the checks notice small changes?")
+    add.add_argument("what", nargs="?", metavar="PART|TODO", help="part1, 1.3 ... (default: all)")
+    add.set_defaults(command=_mutate)
+
     add = commands.add_parser("slides", help="for instructors: build the slides")
     add.add_argument("--lang", default="en", help="the language (default: en; all: every language)")
     add.add_argument("--handout", action="store_true", help="the handout alone")
@@ -283,6 +287,30 @@ def _derive(options: argparse.Namespace) -> int:
         for line in course.write(read, part, read.root / KEPT):
             print(line)
     return 0
+
+
+def _mutate(options: argparse.Namespace) -> int:
+    from workshop import course, mutation
+
+    read, gaps, stale = course.load(), 0, 0
+    listed = mutation.harmless()
+    for hole in read.select(options.what):
+        judged = list(mutation.judge(read, hole))
+        accepted = [one.mutant for one in judged if not one.noticed]
+        unlisted = [mutant for mutant in accepted if mutant.key not in listed]
+        left = {key for key in listed if key[0] == hole.id} - {one.key for one in accepted}
+        print(
+            f"{hole.id}: of {len(judged)} changes {len(judged) - len(accepted)} are noticed, "
+            f"{len(accepted) - len(unlisted)} are listed as harmless, {len(unlisted)} are gaps",
+            flush=True,
+        )
+        for mutant in unlisted:
+            print(f"  line {mutant.line}:  {mutant.before}\n     ->  {mutant.after or '(nothing)'}")
+        for _, before, after in left:
+            print(f"  listed, but noticed or not made:  {before}\n     ->  {after}")
+        gaps, stale = gaps + len(unlisted), stale + len(left)
+    print(f"{gaps} gaps, {stale} entries of {mutation.HARMLESS.name} to be taken out")
+    return 1 if gaps or stale else 0
 
 
 def _slides(options: argparse.Namespace) -> int:

@@ -1,13 +1,15 @@
 """The course: its parts, their holes, and the stub trees derived from the solutions.
 
 A part is described by `exercises/partN.toml`: the folder, and for every hole the stub that a
-participant meets, the ladder of hints, the holes it needs, and wrong answers that its check must
-reject. What a hole asks stands in the source file, in the marker of its region.
+participant meets, the ladder of hints, the holes it needs, wrong answers that its check must reject
+and right ones that it must accept. What a hole asks stands in the source file, in the marker of its
+region.
 """
 
 import shutil
 import textwrap
 import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,8 +25,8 @@ LEFT_BEHIND = {"__pycache__", "outputs", "multirun"}
 
 
 @dataclass(frozen=True)
-class WrongAnswer:
-    """A plausible wrong answer to a hole, which its check must reject."""
+class Answer:
+    """A plausible answer to a hole: a wrong one, or a right one that is unlike ours."""
 
     why: str
     body: str
@@ -46,7 +48,8 @@ class Hole:
     stub: str
     hints: tuple[str, ...]
     needs: tuple[str, ...]
-    wrong: tuple[WrongAnswer, ...]
+    wrong: tuple[Answer, ...]
+    right: tuple[Answer, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ def load(root: Path = ROOT, exercises: Path = EXERCISES) -> Course:
     WorkshopError
         A description and the solutions name different holes.
     """
-    return Course(root, tuple(_part(root, path) for path in sorted(exercises.glob("*.toml"))))
+    return Course(root, tuple(_part(root, path) for path in sorted(exercises.glob("part*.toml"))))
 
 
 def _part(root: Path, description: Path) -> Part:
@@ -172,13 +175,15 @@ def _part(root: Path, description: Path) -> Part:
                 stub=textwrap.dedent(hole["stub"]).lstrip("\n"),
                 hints=tuple(textwrap.dedent(hint).strip() for hint in hole["hints"]),
                 needs=tuple(hole.get("needs", ())),
-                wrong=tuple(
-                    WrongAnswer(wrong["why"], textwrap.dedent(wrong["body"]).lstrip("\n"))
-                    for wrong in hole.get("wrong", ())
-                ),
+                wrong=_answers(hole.get("wrong", ())),
+                right=_answers(hole.get("right", ())),
             )
         )
     return Part(part.folder, tuple(holes), part.checks)
+
+
+def _answers(read: Sequence[Mapping[str, str]]) -> tuple[Answer, ...]:
+    return tuple(Answer(one["why"], textwrap.dedent(one["body"]).lstrip("\n")) for one in read)
 
 
 def _check_keys(description: Path, read: dict) -> None:
@@ -189,10 +194,11 @@ def _check_keys(description: Path, read: dict) -> None:
             f"{name} has no {key}" for key in ("id", "title", "stub", "hints") if key not in hole
         ]
         missing += [
-            f"a wrong answer of {name} has no {key}"
-            for wrong in hole.get("wrong", ())
+            f"a {kind} answer of {name} has no {key}"
+            for kind in ("wrong", "right")
+            for answer in hole.get(kind, ())
             for key in ("why", "body")
-            if key not in wrong
+            if key not in answer
         ]
     if missing:
         raise WorkshopError("\n".join(missing) + "\nCONTRIBUTING.md says what a hole needs.")

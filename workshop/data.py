@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from http.client import HTTPException
@@ -99,10 +99,8 @@ def load_dataset(name: str) -> Dataset:
 
     Raises DataError for an unknown name and for data that cannot be had or is not the original.
     """
-    if name == "digits":
-        return _load_digits()
-    if name == "fashion_mnist":
-        return _load_fashion_mnist()
+    if name in LOADERS:
+        return LOADERS[name]()
     raise DataError(
         f"There is no data set {name!r}. Expected one of: {', '.join(DATASETS)}. "
         f"Choose with data={DATASETS[0]} or data={DATASETS[1]}."
@@ -155,7 +153,7 @@ def _load_digits() -> Dataset:
         np.arange(len(labels)), test_size=300, stratify=labels, random_state=0
     )
     train, val = train_test_split(rest, test_size=300, stratify=labels[rest], random_state=0)
-    return _dataset(
+    return make_dataset(
         "digits",
         tuple(str(digit) for digit in range(10)),
         *(Split(images[chosen], labels[chosen]) for chosen in (train, val, test)),
@@ -166,7 +164,7 @@ def _load_digits() -> Dataset:
 def _load_fashion_mnist() -> Dataset:
     folder, files = _find_fashion_mnist()
     images, labels = _decode(files, "train")
-    return _dataset(
+    return make_dataset(
         "fashion_mnist",
         CLASSES,
         Split(images[:50_000], labels[:50_000]),
@@ -175,6 +173,12 @@ def _load_fashion_mnist() -> Dataset:
         source=str(folder),
         files=tuple(KnownFile(str(folder / name), "data", *FILES[name]) for name in files),
     )
+
+
+LOADERS: dict[str, Callable[[], Dataset]] = {
+    "digits": _load_digits,
+    "fashion_mnist": _load_fashion_mnist,
+}
 
 
 def _decode(files: dict[str, bytes], prefix: str) -> tuple[np.ndarray, np.ndarray]:
@@ -187,7 +191,7 @@ def _decode(files: dict[str, bytes], prefix: str) -> tuple[np.ndarray, np.ndarra
     )
 
 
-def _dataset(
+def make_dataset(
     name: str,
     classes: tuple[str, ...],
     train: Split,

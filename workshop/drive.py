@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from samerun.errors import innermost
 from samerun.store import tracking as run_store
-from workshop import regions
+from workshop import made_up, regions
 from workshop.bounded import TooLong
 from workshop.errors import WorkshopError
 
@@ -178,6 +178,7 @@ class Driver:
             with (
                 _scratch_store() if own_store else contextlib.nullcontext(),
                 self._neighbours(),
+                made_up.available(),
                 _environment(started),
                 contextlib.redirect_stdout(said),
                 contextlib.redirect_stderr(complained),
@@ -243,6 +244,7 @@ class Driver:
         with (
             _scratch_store(),
             self._neighbours(),
+            made_up.available(),
             _figures_seen(record.figures),
             threadpool_limits(1),  # on arrays this small, threads cost more than they give
         ):
@@ -440,7 +442,12 @@ def _figures_seen(figures: dict[str, Figure]) -> Iterator[None]:
         figures[Path(str(fname)).name] = Figure(
             x_labels=[t.get_text() for axis in axes for t in axis.get_xticklabels()],
             y_labels=[t.get_text() for axis in axes for t in axis.get_yticklabels()],
-            arrays=[image.get_array() for axis in axes for image in axis.images],
+            arrays=[
+                drawn.get_array()
+                for axis in axes
+                for drawn in (*axis.images, *axis.collections)
+                if drawn.get_array() is not None
+            ],
         )
         return save(self, fname, *args, **kwargs)
 
