@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from samerun.cli import add_trace_options
+from samerun.cli import add_store_option, add_trace_options
 from samerun.errors import RecordError
+from samerun.reproduce import cli as reproduce
 from workshop import neutral_lock
 from workshop.errors import WorkshopError
 from workshop.leaderboard import admin
@@ -63,6 +64,10 @@ def _parser() -> argparse.ArgumentParser:
 
     add = commands.add_parser("trace", help="what a run recorded so that it can be repeated")
     add_trace_options(add)
+
+    add = commands.add_parser("reproduce", help="repeat a run, and compare it with itself")
+    add_store_option(add)
+    reproduce.add_options(add)
 
     add = commands.add_parser("lift", help="make a part a project of your own")
     add.add_argument("part", metavar="PART", help="part1, part2 or part3")

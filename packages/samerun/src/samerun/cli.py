@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from samerun.errors import RecordError
+from samerun.reproduce import cli as reproduce
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,6 +26,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add = commands.add_parser("trace", help="what a run recorded so that it can be repeated")
     add_trace_options(add)
+
+    add = commands.add_parser("reproduce", help="repeat a run, and compare it with itself")
+    add_store_option(add)
+    reproduce.add_options(add)
     return parser
 
 

@@ -60,8 +60,8 @@ class Trace:
 
     `patch` and `packages` are stored as files of their own beside trace.json. `script` is relative
     to the checkout, None in a notebook. `files` are all files that it used, by their digests;
-    `cells` is what a notebook had executed when the run started. `problems` says which items could
-    not be had, and why.
+    `cells` is what a notebook had executed when the run started; `paths` are the folders of the
+    project that it imported from. `problems` says which items could not be had, and why.
     """
 
     started: str
@@ -83,6 +83,7 @@ class Trace:
     packages: tuple[str, ...] = ()
     files: tuple[KnownFile, ...] = ()
     cells: str | None = None
+    paths: tuple[str, ...] = ()
 
 
 def collect(
@@ -161,6 +162,7 @@ def collect(
         packages=tuple(f"{name}=={version}" for name, version in packages.items()),
         files=(*_known_files(used, state, root), *data_files),
         cells=attempt("cells of the notebook", notebook.cells, None),
+        paths=attempt("import paths", lambda: imported.roots(root), ()),
     )
 
 

@@ -305,8 +305,8 @@ def _changes(
         if untracked:
             paths = b"\0".join(os.fsencode(path) for path in untracked)
             add = ("add", "--force", "--intent-to-add", "--pathspec-from-file=-")
-            literally = {"GIT_LITERAL_PATHSPECS": "1"}
-            git(root, *add, "--pathspec-file-nul", stdin=paths, **ours, **literally)
+            literally = ours | {"GIT_LITERAL_PATHSPECS": "1"}
+            git(root, *add, "--pathspec-file-nul", stdin=paths, **literally)
         but = [f":(top,exclude,literal){path}" for path in as_used]
         patch = git(root, "diff", *plain.split(), base, *ALL_BUT_LOCK, *but, **ours)
         if not as_used:

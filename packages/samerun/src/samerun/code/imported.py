@@ -5,6 +5,7 @@ outside of the environment (Python's own library and what is installed) are kept
 
 watch   begins to keep them, and reads what was imported before
 files   returns what was kept
+roots   returns the folders that it came from
 
 A file that was not seen as it was imported (it came before samerun, or by other means than an
 import statement) is read as soon as it is found, and compiled: if its functions are others than
@@ -43,6 +44,23 @@ def files() -> dict[Path, Content]:
 def moved_links() -> list[Path]:
     """Return the symbolic links that have led elsewhere since a module was imported by them."""
     return [link for link, target in _links.items() if link.resolve() != target]
+
+
+def roots(project: Path) -> tuple[str, ...]:
+    """Return the folders of a project that modules are found in, relative to it.
+
+    In Python's order; at the end those that an import hook leads to, as some editable
+    installations do.
+    """
+    project = project.resolve()
+    folders = [Path(entry).resolve() for entry in sys.path]
+    for name, module in list(sys.modules.items()):
+        values = getattr(module, "__dict__", {})
+        file = values.get("__file__")
+        if "." not in name and name != "__main__" and isinstance(file, str):
+            folders.append(Path(file).resolve().parents["__path__" in values])
+    ours = (f for f in folders if f.is_relative_to(project) and not in_environment(f"{f}{os.sep}"))
+    return tuple(dict.fromkeys(folder.relative_to(project).as_posix() for folder in ours))
 
 
 def watch() -> None:

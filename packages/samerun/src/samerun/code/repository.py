@@ -12,8 +12,14 @@ class GitError(Exception):
     """git could not say what was asked; the message is git's own."""
 
 
-def git(root: Path, *arguments: str, stdin: bytes = b"", **variables: str) -> bytes:
-    """Run git in `root` so that it never prompts, never writes and never runs long."""
+def git(
+    root: Path,
+    *arguments: str,
+    stdin: bytes = b"",
+    seconds: float = GIT_SECONDS,
+    **variables: str,
+) -> bytes:
+    """Run git in `root` so that it never prompts and never runs long, nor writes unasked."""
     located = ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_DIFF_OPTS"]
     inherited = {name: value for name, value in os.environ.items() if name not in located}
     quiet = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
@@ -28,13 +34,13 @@ def git(root: Path, *arguments: str, stdin: bytes = b"", **variables: str) -> by
             cwd=root,
             input=stdin,
             capture_output=True,
-            timeout=GIT_SECONDS,
+            timeout=seconds,
             env=inherited | quiet | variables,
         )
     except FileNotFoundError:
         raise GitError("git is not installed, so the commit is unknown") from None
     except subprocess.TimeoutExpired:
-        raise GitError(f"git {arguments[0]} took more than {GIT_SECONDS} s") from None
+        raise GitError(f"git {arguments[0]} took more than {seconds:g} s") from None
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip()
         raise GitError(f"git {arguments[0]}: {said or f'exit status {done.returncode}'}")

@@ -1,0 +1,128 @@
+"""Bringing the finished repetition from a store of its own into that of the run it repeats."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from samerun.process.ending import held
+from samerun.reproduce.leftovers import place
+from samerun.reproduce.obstacles import Obstacle
+from samerun.store.tracking import create_store, experiment_id
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+EXPERIMENT = "reproductions"  # of all repetitions, so that no choice of the best run meets one
+REPRODUCES = "reproduces"  # a tag of a repetition: the id of the run that it repeats
+STORE = "mlflow.db"
+MOST_METRICS, MOST_PARAMS, MOST_TAGS = 1000, 100, 100  # of one call, as MLflow has it
+
+
+def empty_store(tree: Path) -> None:
+    """Put an empty run store where a run in this project looks for one.
+
+    A copy of one that is kept: to make its tables takes seconds.
+    """
+    import mlflow
+
+    kept = place().parent / f"empty-{mlflow.__version__}.db"
+    create_store(kept)
+    shutil.copyfile(kept, tree / STORE)
+
+
+def repetition(tree: Path, params: Mapping[str, str]) -> "Run | None":
+    """Return the run that the repeated command recorded in its own store, None if it did not.
+
+    params : of the run that is repeated. A script may make several runs; the one with these
+        parameters is meant.
+
+    Raises
+    ------
+    Obstacle
+        There are several, and none or more than one of them has these parameters.
+    """
+    client = _client(tree)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs: list[Run] = client.search_runs(experiments)
+    if len(runs) > 1:
+        alike = [run for run in runs if run.data.params == dict(params)]
+        if len(alike) != 1:
+            raise Obstacle(
+                f"The command made {len(runs)} runs, and {len(alike)} of them have the parameters "
+                "of the run that is repeated."
+            )
+        runs = alike
+    return runs[0] if runs else None
+
+
+@contextlib.contextmanager
+def kept(run: "Run", tree: Path, repeats: str) -> Iterator[str]:
+    """Copy a run into the present store, and yield its new id.
+
+    It counts as running until what stands inside is done; if that fails, the copy is deleted.
+
+    repeats : the id of the run that it is a repetition of
+    """
+    from mlflow import MlflowClient
+    from mlflow.entities import Param, RunTag
+
+    theirs, ours = _client(tree), MlflowClient()
+    tags = {k: v for k, v in run.data.tags.items() if k != "mlflow.parentRunId"}
+    tags[REPRODUCES] = repeats
+    new = ours.create_run(
+        experiment_id(EXPERIMENT), run.info.start_time, run_name=run.info.run_name
+    )
+    run_id: str = new.info.run_id
+    try:
+        with held(run_id):
+            metrics = [
+                point
+                for name in run.data.metrics
+                for point in theirs.get_metric_history(run.info.run_id, name)
+            ]
+            params = [Param(key, value) for key, value in run.data.params.items()]
+            for part in _parts(metrics, MOST_METRICS):
+                ours.log_batch(run_id, metrics=part)
+            for part in _parts(params, MOST_PARAMS):
+                ours.log_batch(run_id, params=part)
+            for part in _parts([RunTag(k, v) for k, v in tags.items()], MOST_TAGS):
+                ours.log_batch(run_id, tags=part)
+            if run.inputs and run.inputs.dataset_inputs:
+                ours.log_inputs(run_id, run.inputs.dataset_inputs)
+            for folder, name in _artifacts(theirs, run):
+                ours.log_artifacts(run_id, str(folder), name)
+            yield run_id
+        ours.set_terminated(run_id, run.info.status, run.info.end_time)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            ours.delete_run(run_id)
+        raise
+
+
+def _artifacts(client: "MlflowClient", run: "Run") -> list[tuple[Path, str | None]]:
+    """Return the folders of a run's artifacts, with the names that they have in it.
+
+    MLflow keeps models apart from their run, and shows them as if they lay in it.
+    """
+    places: list[tuple[str, str | None]] = [(run.info.artifact_uri, None)]
+    for output in run.outputs.model_outputs if run.outputs else ():
+        model = client.get_logged_model(output.model_id)
+        places.append((model.artifact_location, model.name))
+    folders = [(Path(url2pathname(urlsplit(place).path)), name) for place, name in places]
+    return [(folder, name) for folder, name in folders if folder.is_dir()]
+
+
+def _client(tree: Path) -> "MlflowClient":
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"sqlite:///{(tree / STORE).as_posix()}")
+
+
+def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,219 @@
+"""A run is repeated by one command, in a folder of its own, and compared."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from record_fixtures import git
+
+from samerun import cli
+from samerun.recorded import RecordedRun, read_run
+from samerun.reproduce import leftovers
+
+pytestmark = pytest.mark.slow  # each starts a process that imports MLflow
+
+TRAIN = """\
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+from steps import step
+from new import SHIFT
+
+import samerun
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--note", default="")
+parser.add_argument("--seed", type=int, default=0)
+parser.add_argument("--wait", type=float, default=0)
+options = parser.parse_args()
+table = Path("data/täble 1.csv")
+data = samerun.dataset("table", table)
+with samerun.start_run(vars(options), data, experiment="lines"):
+    mlflow.log_params(samerun.flatten(vars(options)))
+    numbers = np.loadtxt(table, delimiter=",") + SHIFT
+    weights = np.random.default_rng(options.seed).random(numbers.shape[1])
+    for i in range(3):
+        weights = step(weights, numbers)
+        mlflow.log_metric("loss", float(weights.sum()), step=i)
+        print("step", i, flush=True)
+        time.sleep(options.wait)
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(Path(folder) / "weights.npz", weights=weights)
+        mlflow.log_artifacts(folder, "model")
+"""
+STEPS = """\
+def step(weights, numbers):
+    return weights * 0.9 + numbers.mean(axis=0) * {rate}
+"""
+
+
+@dataclass(frozen=True)
+class Project:
+    root: Path
+    store: Path
+    run_id: str
+    state: str  # of the checkout, before the repetition
+
+
+def state(root: Path) -> str:
+    """Return all that git shows of a checkout, and the bytes of its index and files."""
+    asked = ("status --porcelain", "stash list", "branch -av", "worktree list", "rev-parse HEAD")
+    shown = "\n".join(git(root, *words.split()) for words in asked)
+    files = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    ours = [f for f in files if ".git" not in f.relative_to(root).parts or f.name == "index"]
+    return shown + "\n".join(f"{f} {hashlib.sha256(f.read_bytes()).hexdigest()}" for f in ours)
+
+
+def train(root: Path, store: Path, *arguments: str, **variables: str) -> None:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "SAMERUN_"))}
+    address = {"MLFLOW_TRACKING_URI": f"sqlite:///{store.as_posix()}"}
+    where = {"PYTHONPATH": str(root / "src"), "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "train.py", *arguments]
+    subprocess.run(command, cwd=root, env=kept | address | where | variables, check=True)
+
+
+def only_run(store: Path, experiment: str) -> RecordedRun:
+    import mlflow
+
+    mlflow.set_tracking_uri(f"sqlite:///{store.as_posix()}")
+    (run,) = mlflow.search_runs(experiment_names=[experiment], output_format="list")
+    return read_run(run.info.run_id)
+
+
+def samerun(*words: str, cwd: Path) -> tuple[int, str]:
+    """Type a command in a folder; return its exit status and what it printed."""
+    said = io.StringIO()
+    with contextlib.chdir(cwd), contextlib.redirect_stdout(said):
+        status = cli.main(list(words))
+    return status, said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, store_template: Path) -> Iterator[Project]:
+    """A run of a checkout with changes of all kinds, which was edited once more since."""
+    folder = tmp_path_factory.mktemp("mön projet")
+    root, store = folder / "tïny lines", folder / "störe" / "mlflow.db"
+    (root / "src" / "steps").mkdir(parents=True)
+    (root / "data").mkdir()
+    store.parent.mkdir()
+    store.write_bytes(store_template.read_bytes())
+    (root / ".gitignore").write_bytes(b"data/\n__pycache__/\n")
+    (root / "pyproject.toml").write_bytes(b'[project]\nname = "tiny-lines"\nversion = "1"\n')
+    (root / "uv.lock").write_bytes(b"version = 1\n")
+    (root / "train.py").write_bytes(TRAIN.encode())
+    (root / "src" / "steps" / "__init__.py").write_bytes(STEPS.format(rate=0.1).encode())
+    (root / "old name.txt").write_bytes(b"one\ntwo\nthree\n")
+    (root / "gone.txt").write_bytes(b"gone\n")
+    (root / "picture.bin").write_bytes(bytes(range(256)))
+    (root / "data" / "täble 1.csv").write_bytes(b"1,2,3\n4,5,7\n")
+    git(root, "init", "-q", "-b", "main")
+    git(root, "add", ".")
+    git(root, "commit", "-q", "-m", "first")
+
+    (root / "src" / "steps" / "__init__.py").write_bytes(STEPS.format(rate=0.2).encode())
+    (root / "src" / "new.py").write_bytes(b"SHIFT = 0.5\n")
+    (root / "été").mkdir()
+    (root / "old name.txt").rename(root / "été" / "new name.txt")
+    (root / "gone.txt").unlink()
+    (root / "picture.bin").write_bytes(bytes(reversed(range(256))))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAMERUN_CACHE", str(folder / "cäche"))
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store.as_posix()}")
+        train(root, store, "--note", "été à Nîmes", PYTHONHASHSEED="3", OMP_NUM_THREADS="1")
+        (root / "src" / "new.py").write_bytes(b"SHIFT = 99\n")
+        (root / "src" / "steps" / "__init__.py").write_bytes(b"raise SystemExit('of today')\n")
+        git(root, "add", "src/new.py")
+        yield Project(root, store, only_run(store, "lines").run_id, state(root))
+
+
+@dataclass(frozen=True)
+class Repeated:
+    status: int
+    outcome: dict[str, object]
+    original: RecordedRun
+    run: RecordedRun
+
+
+@pytest.fixture(scope="module")
+def repeated(project: Project) -> Repeated:
+    """The same run, repeated once: facts of it are tested one by one."""
+    status, said = samerun("reproduce", project.run_id[:10], "--json", cwd=project.root)
+    outcome = json.loads(said)
+    assert outcome["run_id"], outcome["reason"]
+    return Repeated(status, outcome, read_run(project.run_id), read_run(outcome["run_id"]))
+
+
+def test_a_run_of_a_changed_checkout_comes_out_exactly_the_same(repeated: Repeated) -> None:
+    assert repeated.outcome["verdict"] == "exact"
+    assert repeated.status == 0
+    assert repeated.run.metrics == repeated.original.metrics != {}
+    assert repeated.run.weights == repeated.original.weights != {}
+    assert repeated.run.params == repeated.original.params
+
+
+def test_the_code_that_ran_is_that_of_then_and_not_that_of_today(
+    repeated: Repeated,
+) -> None:
+    def code(run: RecordedRun) -> dict[str, str]:
+        return {file.path: file.sha256 for file in run.trace.files if file.kind == "imported"}
+
+    assert code(repeated.run) == code(repeated.original)
+    assert {"src/new.py", "src/steps/__init__.py", "train.py"} <= code(repeated.run).keys()
+    assert repeated.run.trace.patch == repeated.original.trace.patch
+
+
+def test_renamed_deleted_binary_and_untracked_files_are_as_they_were(repeated: Repeated) -> None:
+    changed = set(repeated.run.trace.code.changed)
+    assert changed == set(repeated.original.trace.code.changed)
+    assert {"été/new name.txt", "old name.txt", "gone.txt", "picture.bin", "src/new.py"} <= changed
+
+
+def test_the_checkout_stays_as_it_was(project: Project, repeated: Repeated) -> None:
+    assert state(project.root) == project.state
+
+
+def test_nothing_is_left_of_the_repetition_but_its_record(repeated: Repeated) -> None:
+    assert list(leftovers.place().iterdir()) == []
+
+
+def test_it_is_recorded_apart_and_says_what_it_repeats(
+    project: Project, repeated: Repeated
+) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    experiment = client.get_run(repeated.run.run_id).info.experiment_id
+    assert client.get_experiment(experiment).name == "reproductions"
+    assert repeated.run.tags["reproduces"] == project.run_id
+    stored = json.loads((repeated.run.files / "reproduction" / "verdict.json").read_bytes())
+    assert stored["verdict"] == "exact"
+    assert "step 2" in (repeated.run.files / "reproduction" / "output.txt").read_text()
+    assert repeated.run.status == "FINISHED"
+
+
+def test_the_original_is_left_alone(repeated: Repeated) -> None:
+    assert not any("reproduce" in tag for tag in repeated.original.tags)
+
+
+def test_variables_that_change_the_last_bits_are_as_they_were(repeated: Repeated) -> None:
+    assert repeated.run.trace.machine and repeated.original.trace.machine
+    assert repeated.run.trace.machine.variables == repeated.original.trace.machine.variables
+    assert repeated.run.trace.machine.variables["OMP_NUM_THREADS"] == "1"
+
+
+def test_data_that_git_ignores_is_brought_along(repeated: Repeated) -> None:
+    assert repeated.run.trace.data == repeated.original.trace.data
