@@ -33,6 +33,7 @@ from samerun.command.repeat import command_for
 from samerun.config import flatten
 from samerun.errors import RecordError, innermost
 from samerun.find import see_all
+from samerun.process import surviving
 from samerun.process.ending import cancelled_by_signals, held
 from samerun.secrets.masking import masked_text
 from samerun.sweep import wait_for_jobs
@@ -283,8 +284,12 @@ class SharedStudy(Callback):
             SharedStudy.begun = None
             conclude(config)
 
+    def on_multirun_end(self, config: DictConfig, **_: object) -> None:
+        with _as_message():
+            SharedStudy.begun = None
+            conclude(config, "FINISHED" if surviving.outcome.is_good else "FAILED")
+
     on_multirun_start = on_run_start
-    on_multirun_end = on_run_end
 
 
 @contextlib.contextmanager

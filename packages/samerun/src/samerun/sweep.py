@@ -24,6 +24,8 @@ from omegaconf import DictConfig
 from samerun.display.screen import printable
 from samerun.errors import RecordError
 from samerun.machine.portable import use_portable
+from samerun.process import surviving
+from samerun.process.ending import end_lost_runs
 from samerun.process.job import NUMBER, OVERRIDES, SWEEP, let_modules_travel
 from samerun.store.tracking import use_store
 
@@ -52,7 +54,7 @@ log = logging.getLogger(__name__)
 
 
 class Sweep(Callback):
-    """Readies a sweep, and shows the runs of one that went well.
+    """Readies a sweep, lets all its jobs run, and shows their runs; names the jobs that failed.
 
     Before the jobs start, `portable: true` is heeded, since a worker of a launcher such as joblib
     cannot start itself again, but has the variables of the process that started it. A Slurm that
@@ -73,6 +75,7 @@ class Sweep(Callback):
             except RecordError as error:  # Hydra makes a warning of any exception of a callback
                 raise SystemExit(f"\nerror: {error}") from error
             _watch_the_queue()
+        surviving.let_all_run(launcher._target_, interrupted=_end_jobs, lost=wait_for_jobs)
 
     def on_multirun_end(self, config: DictConfig, **_: object) -> None:
         found = runs(str(Path(config.hydra.sweep.dir).absolute()))
@@ -81,6 +84,8 @@ class Sweep(Callback):
 
             console = Console(width=80)
             console.print(table(found))
+        if not surviving.outcome.is_good:
+            raise SystemExit(f"\n{surviving.outcome.report()}")
 
 
 # --------------------------------------------------------------------------------- the table
@@ -208,6 +213,18 @@ def _watch_the_queue() -> None:
                 time.sleep(2)
 
     SlurmJob.watcher = Queue(delay_s=SECONDS)
+
+
+def _end_jobs() -> None:
+    """After Ctrl+C: cancel jobs on Slurm; end the runs of local workers, which are gone by now."""
+    submitit = sys.modules.get("submitit.slurm.slurm")
+    if submitit is not None and isinstance(submitit.SlurmJob.watcher, submitit.SlurmInfoWatcher):
+        jobs = sorted(submitit.SlurmJob.watcher._registered)
+        if jobs:
+            log.warning("Cancelling the jobs %s.", " ".join(jobs))
+            _ask("scancel", *jobs)
+            wait_for_jobs()
+    end_lost_runs()
 
 
 def wait_for_jobs() -> None:

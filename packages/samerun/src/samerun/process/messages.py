@@ -10,6 +10,7 @@ from typing import Any, TypeVar, overload
 from samerun.errors import RecordError, innermost
 from samerun.process.ending import cancelled_by_signals
 from samerun.process.outputs import complaint
+from samerun.process.surviving import INTERRUPTED, failed, in_sweep
 from samerun.process.variables import to_unset
 
 MODULE = "HYDRA_MAIN_MODULE"  # Hydra's, too: the module that a script is taken for
@@ -37,6 +38,8 @@ def plain_errors(main: Any = None, *, more: More | None = None) -> Any:
     unforeseen keeps its traceback, and so does everything when HYDRA_FULL_ERROR is 1. Files in
     conf/ that are not YAML end a script here: Hydra would show them as a traceback.
 
+    A job of a sweep ends with a JobFailed in place of the process: see `samerun.sweep.Sweep`.
+
     more : returns the message of an error that a project knows beside these, None for any other
     """
     if main is None:
@@ -60,11 +63,15 @@ def plain_errors(main: Any = None, *, more: More | None = None) -> Any:
                 return main(*args, **kwargs)
         except Exception as error:
             message = (more and more(error)) or message_of(error)
-            if message is None or os.environ.get(FULL) == "1":
+            if os.environ.get(FULL) == "1":
+                message = None
+            if in_sweep():
+                raise failed(error, message) from None
+            if message is None:
                 raise
             raise SystemExit(f"\nerror: {message}") from error
         except KeyboardInterrupt:
-            raise SystemExit(130) from None  # the status that shells give to Ctrl+C
+            raise SystemExit(INTERRUPTED) from None
 
     return wrapper
 
