@@ -84,7 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     add = commands.add_parser("data", help="fetch Fashion-MNIST before it is needed, and verify it")
     add.set_defaults(command=_data)
 
+    add = commands.add_parser("setup", help="before the day: data, run store, and a look at it all")
+    add.set_defaults(command=_setup)
+
     add = commands.add_parser("doctor", help="is this machine ready for the workshop?")
+    add.add_argument("--json", action="store_true", help="for a program to read")
     add.set_defaults(command=_doctor)
 
     add = commands.add_parser("join", help="join the leaderboard, once")
@@ -233,9 +237,31 @@ def _data(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
+    import json
+    from dataclasses import asdict
+
     from workshop import doctor, report
 
+    if options.json:
+        found = list(doctor.findings())
+        print(json.dumps([asdict(finding) for finding in found], indent=2))
+        return 1 if any(finding.state == "FAIL" for finding in found) else 0
     return 1 if report.findings(doctor.findings()) else 0
+
+
+def _setup(options: argparse.Namespace) -> int:
+    from workshop import doctor, report, setup
+
+    for step in setup.STEPS:
+        print(f"{step.title} ...", flush=True)
+        try:
+            print(f"  {step.take()}")
+        except RecordError as error:  # what is missing, the doctor says in its verdict
+            print(f"  not done: {error}", file=sys.stderr)
+    found = list(doctor.findings())
+    report.findings(finding for finding in found if finding.state != "OK")
+    print(setup.verdict(found))
+    return 1 if any(finding.state == "FAIL" for finding in found) else 0
 
 
 def _join(options: argparse.Namespace) -> int:

@@ -1,34 +1,25 @@
-"""Is this machine ready for the workshop? Looks, and changes nothing."""
+"""Is this machine ready for the workshop? Looks, and changes nothing.
+
+What surrounds the installation, such as disk, shell and network, is looked at by `surroundings`.
+"""
 
 import importlib.util
 import os
 import platform
 import shutil
-import socket
 import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from samerun.machine import description as machine
+from workshop import surroundings
 from workshop.course import ROOT
 from workshop.errors import WorkshopError
+from workshop.surroundings import Finding
 
-PORT = 5050  # of the documented `mlflow ui`
-GIGABYTE = 10**9
-LEAST_SPACE = 2 * GIGABYTE
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What was found of one thing: `WARN` can wait, `FAIL` stops a part of the workshop."""
-
-    state: Literal["OK", "WARN", "FAIL"]
-    what: str
-    message: str
+ELSEWHERE = "share a neighbour's laptop, or work on another machine by ssh"
 
 
 def findings(root: Path = ROOT) -> Iterator[Finding]:
@@ -36,14 +27,12 @@ def findings(root: Path = ROOT) -> Iterator[Finding]:
     looks: dict[str, Callable[[Path], Finding]] = {
         "uv": _uv,
         "Python": _python,
+        "environment": _environment,
         "packages": _packages,
         "PyTorch": _torch,
-        "folder": _folder,
-        "disk": _disk,
         "git": _git,
         "Fashion-MNIST": _fashion_mnist,
-        f"port {PORT}": _port,
-        "console": _console,
+        **surroundings.LOOKS,
     }
     for what, look in looks.items():
         try:
@@ -79,6 +68,18 @@ def _python(_: Path) -> Finding:
     return Finding("OK", "Python", f"{platform.python_version()}, {platform.platform()}")
 
 
+def _environment(_: Path) -> Finding:
+    active = os.environ.get("VIRTUAL_ENV") or os.environ.get("CONDA_PREFIX")
+    if active and Path(active).resolve() != Path(sys.prefix).resolve():
+        return Finding(
+            "WARN",
+            "environment",
+            f"{active} is active, and `uv run` takes {sys.prefix}: deactivate the other one, or "
+            "mind that `python` alone is not this one",
+        )
+    return Finding("OK", "environment", sys.prefix)
+
+
 def _packages(root: Path) -> Finding:
     installed = machine.installed_packages()
     lock = machine.read_lock(root)
@@ -93,7 +94,7 @@ def _packages(root: Path) -> Finding:
 
 def _torch(_: Path) -> Finding:
     if importlib.util.find_spec("torch") is None:
-        return Finding("FAIL", "PyTorch", "not installed: uv sync")
+        return Finding("FAIL", "PyTorch", f"not installed: {_without_torch()}")
     import torch
 
     product = torch.eye(2) @ torch.eye(2)
@@ -103,20 +104,14 @@ def _torch(_: Path) -> Finding:
     return Finding("OK", "PyTorch", f"{torch.__version__}, {gpu}")
 
 
-def _folder(root: Path) -> Finding:
-    if not os.access(root, os.W_OK):
-        return Finding("FAIL", "folder", f"{root} cannot be written to: clone into another folder")
-    if any("onedrive" in part.lower() or "dropbox" in part.lower() for part in root.parts):
-        return Finding("WARN", "folder", f"{root} is synchronised: clone outside of it")
-    return Finding("OK", "folder", str(root))
-
-
-def _disk(root: Path) -> Finding:
-    free = shutil.disk_usage(root).free
-    said = f"{free / GIGABYTE:.0f} GB free"
-    if free < LEAST_SPACE:
-        return Finding("WARN", "disk", f"{said}, expected {LEAST_SPACE / GIGABYTE:.0f}: free some")
-    return Finding("OK", "disk", said)
+def _without_torch() -> str:
+    """Say what to do where PyTorch is missing: for some machines there is none."""
+    system, processor = platform.system(), platform.machine().lower()
+    if (system, processor) == ("Darwin", "x86_64"):
+        return "PyTorch has no version for Macs with Intel processors any more: " + ELSEWHERE
+    if processor not in ("x86_64", "amd64", "arm64", "aarch64"):
+        return f"PyTorch has no version for {system} on {processor}: " + ELSEWHERE
+    return "uv sync"
 
 
 def _git(root: Path) -> Finding:
@@ -135,18 +130,3 @@ def _fashion_mnist(_: Path) -> Finding:
     except WorkshopError as error:
         return Finding("WARN", "Fashion-MNIST", f"{error}\nUntil then, use data=digits.")
     return Finding("OK", "Fashion-MNIST", f"verified, in {folder}")
-
-
-def _port(_: Path) -> Finding:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        if probe.connect_ex(("127.0.0.1", PORT)) == 0:
-            return Finding("WARN", f"port {PORT}", "in use: MLflow runs already, or choose another")
-    return Finding("OK", f"port {PORT}", "free for MLflow")
-
-
-def _console(_: Path) -> Finding:
-    encoding = sys.stdout.encoding or "unknown"
-    if "utf" not in encoding.lower():
-        return Finding("WARN", "console", f"{encoding}: some characters will be shown as '?'")
-    return Finding("OK", "console", encoding)

@@ -217,6 +217,7 @@ async def health(request: Request) -> Response:
         "state": "ok" if is_fresh else "waiting",
         "revision": board.revision,
         "competition": board.competition and board.competition.seed_sha256,
+        "time": round(time.time()),
     }
     if not is_fresh:
         state["error"] = "The database does not answer at the moment."

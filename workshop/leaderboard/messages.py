@@ -120,6 +120,7 @@ class Health(BaseModel):
     state: Literal["ok", "waiting"]
     revision: int
     competition: str | None = Field(description="its seed's hash, at whatever address")
+    time: int = Field(description="the clock of the server, in seconds since 1970")
 
 
 class Joined(BaseModel):

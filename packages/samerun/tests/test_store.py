@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import sqlite3
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -455,3 +456,22 @@ def test_a_run_inside_another_one_is_refused(mlflow_store: Path) -> None:
     store.use_store()
     with mlflow.start_run() as outer, pytest.raises(RecordError, match=outer.info.run_id):
         recorded()
+
+
+def test_the_versions_of_the_tables_are_those_that_mlflow_itself_knows() -> None:
+    from alembic.script import ScriptDirectory
+    from mlflow.store.db.utils import _get_alembic_config
+
+    scripts = ScriptDirectory.from_config(_get_alembic_config(""))
+    known = {revision.revision for revision in scripts.walk_revisions()}
+    assert probe._known_versions() == (scripts.get_current_head(), known)
+
+
+def test_looking_at_a_store_does_not_import_mlflow(mlflow_store: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from samerun.store.probe import check_database\n"
+        "check_database(Path(sys.argv[1]), write=True); print('mlflow' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(mlflow_store)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
