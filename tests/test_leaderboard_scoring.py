@@ -224,14 +224,13 @@ def test_the_board_gets_a_logistic_regression_to_compare_with():
 def regression(digits) -> bytes:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
     from workshop.participant.onnx_export import export_sklearn
 
-    fitted = make_pipeline(StandardScaler(), LogisticRegression(C=0.01))
-    return export_sklearn(
-        fitted.fit(digits.train.images.reshape(-1, 784) / 255, digits.train.labels)
-    )
+    rows = FunctionTransformer(np.reshape, kw_args={"shape": (-1, 784)})
+    fitted = make_pipeline(rows, StandardScaler(), LogisticRegression(C=0.01))
+    return export_sklearn(fitted.fit(digits.train.images, digits.train.labels))
 
 
 def test_a_scikit_learn_model_gets_a_score_with_its_interval(regression, digits):

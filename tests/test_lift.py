@@ -175,10 +175,11 @@ def test_what_stays_here_need_not_be_done(hole, checkout, tmp_path, quick):
 
 
 def test_a_tree_that_was_changed_where_it_matters_is_named(checkout, tmp_path, quick):
-    mine = checkout.root / "part1_logistic_regression" / "train.py"
-    mine.write_text(mine.read_text("utf-8").replace("getattr(dataset, name)", "dataset.train"))
-    with pytest.raises(WorkshopError, match=r"(?s)train\.py cannot be lifted.*--from solutions"):
-        make(checkout, "part1", tmp_path / "mine")
+    mine = checkout.root / "part3_competition" / "conf" / "config.yaml"
+    changed = mine.read_text("utf-8").replace("- tracking: local", "- tracking: shared")
+    mine.write_text(changed, encoding="utf-8")
+    with pytest.raises(WorkshopError, match=r"(?s)config\.yaml cannot be lifted.*--from solutions"):
+        make(checkout, "part3", tmp_path / "mine")
     assert not (tmp_path / "mine").exists()
 
 

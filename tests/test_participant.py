@@ -24,12 +24,13 @@ import servers
 import torch
 import yaml
 from commands import ROOT, call, run
+from hydra.utils import instantiate
 from leaderboard import running, score
 from mlflow.utils.file_utils import local_file_uri_to_path
 from record_fixtures import FakeDataset
-from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler
 from torch import nn
 
 from samerun import flatten
@@ -42,7 +43,7 @@ from workshop.errors import WorkshopError
 from workshop.participant import live, membership, submission
 from workshop.participant.connection import Connection, NoAnswer, Refused
 from workshop.participant.live import Publisher, sync
-from workshop.participant.onnx_export import export_sklearn, export_torch, run_onnx, to_rows
+from workshop.participant.onnx_export import export_sklearn, export_torch, run_onnx
 from workshop.participant.rehearsal import TOKEN, rehearsal
 from workshop.participant.run_log import RemoteLog, SqliteLog
 
@@ -771,25 +772,67 @@ def test_an_exported_network_says_what_the_network_says(name, capfd):
     assert export_torch(module) == exported
 
 
-@pytest.mark.parametrize("classifier", [LogisticRegression(C=0.01), RidgeClassifier(alpha=100)])
-def test_an_exported_pipeline_says_what_the_pipeline_says(classifier):
+def images_to(*steps):
+    rows = FunctionTransformer(np.reshape, kw_args={"shape": (-1, 784)})
+    return make_pipeline(rows, *steps)
+
+
+def numpys(function):
+    return FunctionTransformer(function, kw_args={"dtype": "float32"})
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "classifier"),
+    [
+        ("pixels", RidgeClassifier(alpha=100)),
+        ("standardised", RidgeClassifier(alpha=100)),
+        ("whitened", LogisticRegression(C=0.01)),
+    ],
+)
+def test_an_exported_pipeline_says_what_the_pipeline_says(preprocessing, classifier):
     data = load_training_data("digits")
-    model = make_pipeline(PCA(0.95, whiten=True), classifier)
-    model.fit(to_rows(data.train.images), data.train.labels)
+    cfg = Driver(PART1).compose(f"preprocessing={preprocessing}")
+    model = images_to(*instantiate(cfg.preprocessing.steps).values(), classifier)
+    model.fit(data.train.images, data.train.labels)
     exported = export_sklearn(model)
     scores = run_onnx(exported, data.val.images)
     assert scores.shape == (300, 10)
     assert scores.dtype in (np.float32, np.float64)
     assert np.isfinite(scores).all()
-    assert (scores.argmax(axis=1) == model.predict(to_rows(data.val.images))).all()
+    assert (scores.argmax(axis=1) == model.predict(data.val.images)).all()
     assert run_onnx(exported, data.val.images[:1]).shape == (1, 10)
     assert export_sklearn(model) == exported
 
 
-def test_rows_for_the_export_are_those_of_part_1():
+@pytest.mark.parametrize("function", [np.sqrt, np.absolute, np.tanh, None])
+def test_a_function_of_numpy_that_onnx_has_a_word_for_is_exported(function):
     data = load_training_data("digits")
-    rows, _ = Driver(PART1).load("data.py").to_rows(data.val)
-    assert np.array_equal(to_rows(data.val.images), rows)
+    step = FunctionTransformer() if function is None else numpys(function)
+    model = images_to(MaxAbsScaler(), step, RidgeClassifier())
+    model.fit(data.val.images, data.val.labels)
+    scores = run_onnx(export_sklearn(model), data.val.images)
+    assert np.allclose(scores, model.decision_function(data.val.images), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        FunctionTransformer(np.square),
+        FunctionTransformer(np.sign, kw_args={"dtype": "float32"}),
+        FunctionTransformer(np.sqrt, kw_args={"where": True}),
+        FunctionTransformer(np.flip),
+    ],
+    ids=lambda step: step.func.__name__,
+)
+def test_a_function_that_onnx_has_no_word_for_is_named(step):
+    data = load_training_data("digits")
+    model = images_to(MaxAbsScaler(), step, RidgeClassifier())
+    model.fit(data.val.images, data.val.labels)
+    with pytest.raises(
+        WorkshopError,
+        match=rf"(?s){step.func.__name__}.*has no word in it\. Expected numpy\.reshape",
+    ):
+        export_sklearn(model)
 
 
 @pytest.mark.slow
@@ -1192,11 +1235,14 @@ def test_runs_of_the_other_parts_are_sent_too(
     assert any(path.endswith(".png") for path in sent["files"]) == ("part1" in part)
 
 
-def test_a_model_of_part_1_that_took_other_rows_is_not_sent(board, ada, mlflow_store):
-    Driver(PART1).command("train.py", "data=digits", own_store=False)
-    (trained,) = mlflow.search_runs(search_all_experiments=True, output_format="list")
-    mlflow.MlflowClient().log_metric(trained.info.run_id, "val_accuracy", 0.5)
-    with pytest.raises(Crash, match=r"its run recorded 0\.5000\. If you changed how data\.py"):
+def test_a_model_of_part_1_that_takes_no_images_is_not_sent(board, ada, mlflow_store):
+    """Whose preprocessing stands outside of the pipeline that is logged."""
+    data = load_training_data("digits")
+    outside = data.train.images.reshape(-1, 784)
+    with start_run({"experiment": "part1-logistic-regression"}, data):
+        classifier = RidgeClassifier().fit(outside, data.train.labels)
+        mlflow.sklearn.log_model(classifier, name="model", pip_requirements=["scikit-learn"])
+    with pytest.raises(Crash, match=r"does not take images as the data set has them"):
         Driver(PART3).command("submit.py", "experiment=part1-logistic-regression", own_store=False)
     assert not board.submissions
 

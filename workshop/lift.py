@@ -53,12 +53,7 @@ class Recipe:
 RECIPES = {
     "part1": Recipe(
         templates=("common", "part1"),
-        drop={"data_source.py": ("load_training_data", "_Sealed")},
-        replace={
-            "train.py": (
-                ("to_rows(getattr(dataset, name))", "to_rows(dataset, getattr(dataset, name))"),
-            )
-        },
+        modules={"sealed.py": "sealed.py"},
     ),
     "part2": Recipe(
         templates=("common", "torch", "part2"),

@@ -8,6 +8,7 @@ import sys
 SOURCES = {
     "workshop.data": "data_source",
     "workshop.errors": "samerun",
+    "workshop.sealed": "sealed",
     "workshop.study_state": "study_state",
     "workshop.study": "study",
 }

@@ -9,7 +9,7 @@ MADE_OF = (
     "slides/figures/runs.py",
     "slides/figures/screens.py",
     "solutions/part1_logistic_regression/train.py",
-    "solutions/part1_logistic_regression/data.py",
+    "solutions/part1_logistic_regression/conf/preprocessing/whitened.yaml",
 )
 
 COLUMNS = ("params.`model.C`", "metrics.`train_accuracy`", "metrics.`val_accuracy`")

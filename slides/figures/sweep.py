@@ -7,7 +7,7 @@ from style import HYDRA, INK, LINE, OPTUNA, number, save, size
 MADE_OF = (
     "slides/figures/runs.py",
     "solutions/part1_logistic_regression/train.py",
-    "solutions/part1_logistic_regression/data.py",
+    "solutions/part1_logistic_regression/conf/preprocessing/whitened.yaml",
     "solutions/part1_logistic_regression/conf/model/logistic_regression.yaml",
     "solutions/part1_logistic_regression/conf/sweep/regularisation.yaml",
 )

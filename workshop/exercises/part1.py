@@ -8,6 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from sklearn.linear_model import RidgeClassifier
 from sklearn.metrics import confusion_matrix
+from sklearn.preprocessing import StandardScaler
 
 from samerun import to_yaml
 from workshop.checks import SECRET, check, expect_no_secret, expect_parameters
@@ -15,7 +16,7 @@ from workshop.data import load_dataset
 from workshop.drive import Driver, Record
 
 OVERRIDES = ("data=digits", "seed=7", f"+api_key={SECRET}")
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val")
 
 
 def trained(part: Driver) -> Record:
@@ -35,22 +36,32 @@ def c_can_be_set_in_the_config(part: Driver) -> None:
 
 
 @check("1.2")
-def the_classifier_comes_from_the_config(part: Driver) -> None:
+def preprocessing_and_classifier_come_from_the_config(part: Driver) -> None:
     def built(*overrides: str):
         record = part.run("train.py", "data=digits", *overrides, until="check_parameters")
-        return record.locals.get("classifier")
+        return dict(record.locals.get("steps") or {}), record.locals.get("classifier")
 
-    classifier = built("seed=7", "model.max_iter=3")
+    _, classifier = built("seed=7", "model.max_iter=3")
     for argument, expected in {"max_iter": 3, "random_state": 7}.items():
         used = getattr(classifier, argument, None)
         assert used == expected, (
             f"with model.max_iter=3 seed=7 the classifier has {argument}={used}; "
             f"expected {expected}, from cfg.model"
         )
-    classifier = built("model=ridge", "model.alpha=5")
+    steps, classifier = built("model=ridge", "model.alpha=5", "preprocessing=standardised")
     assert isinstance(classifier, RidgeClassifier) and classifier.alpha == 5, (
         f"with model=ridge model.alpha=5 the classifier is {classifier}; "
         "expected RidgeClassifier(alpha=5): the config names the class, too"
+    )
+    assert list(steps) == ["standardise"] and isinstance(steps["standardise"], StandardScaler), (
+        f"with preprocessing=standardised the steps are {steps}; "
+        "expected {'standardise': StandardScaler()}, from cfg.preprocessing.steps"
+    )
+    steps, _ = built("preprocessing.steps.components.n_components=9")
+    used = getattr(steps.get("components"), "n_components", None)
+    assert used == 9, (
+        f"with preprocessing.steps.components.n_components=9 the components have n_components="
+        f"{used}; expected 9, from cfg.preprocessing.steps"
     )
 
 
@@ -120,7 +131,7 @@ def both_scores_of_every_split_are_metrics(part: Driver) -> None:
 
 
 @check("1.7")
-def the_confusion_matrix_of_the_test_set_is_a_figure(part: Driver) -> None:
+def the_confusion_matrix_of_the_validation_set_is_a_figure(part: Driver) -> None:
     record = trained(part)
     assert "confusion_matrix.png" in record.figures, (
         "no figure confusion_matrix.png was logged; "
@@ -131,18 +142,19 @@ def the_confusion_matrix_of_the_test_set_is_a_figure(part: Driver) -> None:
         "confusion_matrix.png was saved, but not to the run; expected mlflow.log_figure"
     )
     figure = record.figures["confusion_matrix.png"]
-    labels, predicted = record.calls["score"][SPLITS.index("test")].arguments.values()
+    labels, predicted = record.calls["score"][SPLITS.index("val")].arguments.values()
     counts = confusion_matrix(labels, predicted)
     assert figure.arrays, "confusion_matrix.png shows no matrix; expected ConfusionMatrixDisplay's"
     drawn = np.asarray(figure.arrays[0])
     assert drawn.sum() == counts.sum(), (
-        f"the matrix counts {drawn.sum():g} images; expected the {counts.sum()} of the test set"
+        f"the matrix counts {drawn.sum():g} images; "
+        f"expected the {counts.sum()} of the validation set"
     )
     assert not np.array_equal(drawn, counts.T) or np.array_equal(counts, counts.T), (
         "the matrix is transposed; expected the true labels first, then the predicted ones"
     )
     assert np.array_equal(drawn, counts), (
-        "the matrix is not that of the test set; expected its labels and its predictions"
+        "the matrix is not that of the validation set; expected its labels and its predictions"
     )
     names = list(load_dataset("digits").classes)
     for axis, ticks in {"x": figure.x_labels, "y": figure.y_labels}.items():
@@ -167,18 +179,17 @@ def the_model_is_logged_with_signature_and_example(part: Driver) -> None:
         "the model has no input example; expected a few rows: input_example="
     )
     digits = load_dataset("digits")
-    rows, _ = part.load("train.py").to_rows(digits.test)
-    predicted = record.calls["score"][SPLITS.index("test")].arguments["predicted"]
+    predicted = record.calls["score"][SPLITS.index("val")].arguments["predicted"]
     try:
-        again = mlflow.sklearn.load_model(uri).predict(rows)
+        again = mlflow.sklearn.load_model(uri).predict(digits.val.images)
     except Exception as error:
         raise AssertionError(
             f"the logged model cannot predict: {error}; expected the fitted model"
         ) from None
     same = float(np.mean(again == predicted))
     assert same == 1, (
-        f"the logged model agrees with the run on {same:.0%} of the test images; "
-        "expected all: log `model`, PCA and classifier together"
+        f"the logged model agrees with the run on {same:.0%} of the validation images; "
+        "expected all: log `model`, the preprocessing and the classifier together"
     )
 
 

@@ -21,7 +21,10 @@ from workshop.errors import WorkshopError
 if TYPE_CHECKING:  # all of them take seconds to import
     from google.protobuf.message import Message
     from onnx import ModelProto
+    from skl2onnx.common._container import ModelComponentContainer
+    from skl2onnx.common._topology import Operator, Scope
     from sklearn.base import ClassifierMixin
+    from sklearn.preprocessing import FunctionTransformer
     from torch import nn
 
 PIXELS, SCORES = "pixels", "scores"
@@ -72,31 +75,28 @@ def export_torch(model: "nn.Module") -> bytes:
     return _bare(exported)
 
 
-def to_rows(images: np.ndarray) -> np.ndarray:
-    """Return the rows that a model of part 1 takes, as that part's data.py makes them.
-
-    Of shape (n, 784), for images that are uint8 of shape (n, 28, 28).
-    """
-    return np.sqrt(np.divide(images.reshape(len(images), -1), 255, dtype=np.float32))
-
-
 def export_sklearn(model: "ClassifierMixin") -> bytes:
-    """Export a fitted classifier, or a pipeline, that takes what `to_rows` makes of images.
+    """Export a fitted classifier, or a pipeline, that takes images: uint8 of shape (n, 28, 28).
 
     Raises
     ------
     WorkshopError
         skl2onnx cannot convert the model.
     """
-    from onnx import TensorProto, helper, numpy_helper
-    from skl2onnx import to_onnx
+    from onnx import TensorProto, helper
+    from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType
+    from sklearn.preprocessing import FunctionTransformer
 
-    rows = FloatTensorType([None, SIDE * SIDE])
+    images = FloatTensorType([None, SIDE, SIDE])
     try:
         with _quiet():
-            exported = to_onnx(
-                model, initial_types=[("rows", rows)], options={id(model): {"zipmap": False}}
+            exported = convert_sklearn(
+                model,
+                initial_types=[("images", images)],
+                options={id(model): {"zipmap": False}},
+                custom_conversion_functions={FunctionTransformer: _convert_function},
+                custom_shape_calculators={FunctionTransformer: _shape_of_function},
             )
     except Exception as error:  # of many kinds, the library's own and Python's
         reason = str(error).strip().splitlines() or [type(error).__name__]
@@ -105,27 +105,16 @@ def export_sklearn(model: "ClassifierMixin") -> bytes:
         ) from error
     graph = exported.graph
     _, scores = graph.output  # the classes come first
-    before = [  # what to_rows does
-        helper.make_node("Cast", [PIXELS], ["numbers"], to=TensorProto.FLOAT),
-        helper.make_node("Reshape", ["numbers", "row"], ["flat"]),
-        helper.make_node("Div", ["flat", "white"], ["shares"]),
-        helper.make_node("Sqrt", ["shares"], ["rows"]),
-    ]
+    before = helper.make_node("Cast", [PIXELS], ["images"], to=TensorProto.FLOAT)
     after = helper.make_node("Identity", [scores.name], [SCORES])
-    nodes = [*before, *graph.node, after]
-    constants = [
-        *graph.initializer,
-        numpy_helper.from_array(np.array([-1, SIDE * SIDE]), "row"),
-        numpy_helper.from_array(np.array(255, np.float32), "white"),
-    ]
     kind = scores.type.tensor_type
     columns = kind.shape.dim[1].dim_value or None
     whole = helper.make_graph(
-        nodes,
+        [before, *graph.node, after],
         "scikit-learn",
         [helper.make_tensor_value_info(PIXELS, TensorProto.UINT8, ["n", SIDE, SIDE])],
         [helper.make_tensor_value_info(SCORES, kind.elem_type, ["n", columns])],
-        constants,
+        list(graph.initializer),
     )
     versions = {opset.domain: opset.version for opset in exported.opset_import}  # each one once
     opsets = [helper.make_opsetid(domain, version) for domain, version in versions.items()]
@@ -133,6 +122,55 @@ def export_sklearn(model: "ClassifierMixin") -> bytes:
         whole, opset_imports=opsets, ir_version=exported.ir_version, producer_name="skl2onnx"
     )
     return _bare(made)
+
+
+# What ONNX calls a function of numpy that a FunctionTransformer may have, each number by itself.
+WORDS = {"sqrt": "Sqrt", "log": "Log", "exp": "Exp", "absolute": "Abs", "tanh": "Tanh"}
+
+
+def _shape_of_function(operator: "Operator") -> None:
+    """Tell skl2onnx what comes out of a FunctionTransformer, whose functions it does not know."""
+    from skl2onnx.common.data_types import FloatTensorType
+
+    (entry,), (result,) = operator.inputs, operator.outputs
+    reshaped = _reshape_to(operator.raw_operator)
+    result.type = FloatTensorType([None, *reshaped[1:]] if reshaped else entry.type.shape)
+
+
+def _convert_function(
+    scope: "Scope", operator: "Operator", container: "ModelComponentContainer"
+) -> None:
+    """Write the function of a FunctionTransformer as ONNX."""
+    from onnx import TensorProto
+
+    (entry,), (result,) = operator.inputs, operator.outputs
+    transformer = operator.raw_operator
+    taken, word = [entry.full_name], None
+    if isinstance(transformer.func, np.ufunc):
+        word = WORDS.get(transformer.func.__name__)
+    if shape := _reshape_to(transformer):
+        word = "Reshape"
+        taken.append(scope.get_unique_variable_name("shape"))
+        container.add_initializer(taken[1], TensorProto.INT64, [len(shape)], shape)
+    elif transformer.func is None:
+        word = "Identity"
+    elif word is None or set(transformer.kw_args or {}) - {"dtype"}:
+        raise ValueError(
+            f"{transformer} has no word in it. Expected numpy.reshape, or, with no argument but "
+            f"dtype, one of {', '.join(f'numpy.{name}' for name in WORDS)}"
+        )
+    name = scope.get_unique_operator_name(word)
+    container.add_node(word, taken, result.full_name, name=name)
+
+
+def _reshape_to(transformer: "FunctionTransformer") -> list[int]:
+    """Return the shape that a FunctionTransformer gives to its arrays, [] if that is not its task.
+
+    Its first number stands for as many rows as there are.
+    """
+    if transformer.func is not np.reshape:
+        return []
+    return [-1, *list(transformer.kw_args["shape"])[1:]]
 
 
 def run_onnx(model: bytes, images: np.ndarray, batch: int = 250) -> np.ndarray:

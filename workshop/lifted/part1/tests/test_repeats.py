@@ -30,7 +30,7 @@ def train(folder: Path) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     experiments = [experiment.experiment_id for experiment in MlflowClient().search_experiments()]
     (run,) = MlflowClient().search_runs(experiments)
     model = mlflow.sklearn.load_model(f"runs:/{run.info.run_id}/model")
-    learned = {"components": model[0].components_, "coefficients": model[-1].coef_}
+    learned = {"components": model["components"].components_, "coefficients": model[-1].coef_}
     return run.data.metrics, learned
 
 
