@@ -56,6 +56,8 @@ def compare_preprocessing(store: dict[str, str], scratch: str) -> None:
     """Run the sweep of part 1's README on both data sets; print what its runs recorded."""
     import mlflow
 
+    from samerun.store.tracking import no_progress_bars
+
     sweep = ["-m", "preprocessing=pixels,standardised,whitened", f"hydra.sweep.dir={scratch}"]
     mlflow.set_tracking_uri(store["MLFLOW_TRACKING_URI"])
     for data in ("digits", "fashion_mnist"):
@@ -68,7 +70,8 @@ def compare_preprocessing(store: dict[str, str], scratch: str) -> None:
         )
         for run in found:
             uri = f"runs:/{run.info.run_id}/model"
-            iterations = max(mlflow.sklearn.load_model(uri)["classifier"].n_iter_)
+            with no_progress_bars():
+                iterations = max(mlflow.sklearn.load_model(uri)["classifier"].n_iter_)
             scores = {name: run.data.metrics[f"{name}_accuracy"] for name in ("train", "val")}
             print(
                 f"{data} {run.data.params['preprocessing.name']:12} "

@@ -324,14 +324,21 @@ def _value(path: Path, text: str, key: str) -> str:
 
 
 def _composed(what: str) -> str:
-    """Return what Hydra makes of `compose PART::OVERRIDES`: the resolved configuration."""
+    """Return what Hydra makes of `compose PART::OVERRIDES`: the resolved configuration.
+
+    Words without = are the keys of its top level to show, if there are any.
+    """
     from omegaconf import OmegaConf
 
     from workshop.drive import Driver
 
     part, _, overrides = what.removeprefix(COMPOSE).partition("::")
-    composed = Driver(ROOT / "solutions" / part).compose(*overrides.split())
-    return OmegaConf.to_yaml(composed, resolve=True)
+    shown = [word for word in overrides.split() if "=" not in word]
+    composed = Driver(ROOT / "solutions" / part).compose(
+        *(word for word in overrides.split() if "=" in word)
+    )
+    resolved = OmegaConf.to_container(composed, resolve=True)
+    return OmegaConf.to_yaml({key: resolved[key] for key in shown or resolved})
 
 
 def _definition(path: Path, text: str, name: str) -> str:
