@@ -1,8 +1,8 @@
 """Part 2 against the plain way, on all of Fashion-MNIST, and against the project's budgets.
 
-uv run benchmarks/part2.py                          everything: 5 minutes, 20 on busy cores
-uv run benchmarks/part2.py --only mlp --rounds 3
-uv run benchmarks/part2.py --only bookkeeping start
+uv run --group maintain benchmarks/part2.py          everything: 5 minutes, 20 on busy cores
+uv run --group maintain benchmarks/part2.py --only mlp --rounds 3
+uv run --group maintain benchmarks/part2.py --only bookkeeping start
 
 mlp, cnn     Whole commands in turn, ours with everything that it records. The budget counts epochs;
              the commands add the same start to both, which weighs the more the faster an epoch is.

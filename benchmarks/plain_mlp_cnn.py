@@ -1,7 +1,7 @@
 """The plain way to write part 2: images transformed one by one, a DataLoader, torch's defaults.
 
-uv run benchmarks/plain_mlp_cnn.py FOLDER mlp
-uv run benchmarks/plain_mlp_cnn.py FOLDER cnn --epochs 2
+uv run --group maintain benchmarks/plain_mlp_cnn.py FOLDER mlp
+uv run --group maintain benchmarks/plain_mlp_cnn.py FOLDER cnn --epochs 2
 
 FOLDER holds, or is to hold, torchvision's Fashion-MNIST. The last 10,000 of the training images
 are the validation set.

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import threading
-import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -686,10 +685,3 @@ def test_no_secret_has_a_default(compose: dict) -> None:
         for name, value in service.get("environment", {}).items():
             if re.search("PASSWORD|SECRET|KEY", name):
                 assert re.fullmatch(r"\$\{\w+:\?.+\}", value), name
-
-
-def test_what_the_image_leaves_out_is_what_the_project_asks_for() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    asked = {re.split(r"[\[<>=]", line)[0] for line in project["project"]["dependencies"]}
-    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
-    assert set(re.findall(r"--prune (\S+)", dockerfile)) == {"torch", "torchvision"} & asked

@@ -6,12 +6,10 @@ import hashlib
 import math
 import os
 import shutil
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +36,7 @@ FILES = {
     "t10k-labels-idx1-ubyte.gz": (
         "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5", 5148),
 }  # fmt: skip
+MIRRORS = ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",)
 DOWNLOAD_TIMEOUT_S = 30.0  # of silence on the connection, not of the whole download
 
 _MISSING = "is missing"
@@ -132,7 +131,7 @@ def fetch_fashion_mnist(download: bool = True) -> Path:
     """Return a folder with the four original files of Fashion-MNIST, each one verified.
 
     If FASHION_MNIST_DIR is set, the files lie directly in that folder, and nothing is downloaded.
-    Otherwise they lie in the repository's data/FashionMNIST/raw, as torchvision lays them out, and
+    Otherwise they lie in the repository's data/FashionMNIST/raw, in the layout of torchvision, and
     what is missing or damaged there is downloaded, unless `download` is false.
 
     Raises DataError if the files cannot be had, read or trusted.
@@ -322,18 +321,17 @@ def _download(folder: Path) -> dict[str, bytes]:
 
 
 def _download_file(name: str, partial: Path) -> bytes:
-    from torchvision.datasets import FashionMNIST
-    from torchvision.datasets.utils import download_url
+    from pooch import HTTPDownloader
 
     path = partial / name
+    # A bar where somebody can see it. Proxies are those of the environment, passwords included.
+    fetch = HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=DOWNLOAD_TIMEOUT_S)
     failures = []
-    for mirror in FashionMNIST.mirrors:
-        path.unlink(missing_ok=True)  # download_url keeps a file that stands there
+    for mirror in MIRRORS:
         try:
-            with _socket_timeout(DOWNLOAD_TIMEOUT_S):
-                download_url(mirror + name, partial)
+            fetch(mirror + name, path, None)
             content = path.read_bytes()
-        except (OSError, HTTPException, RuntimeError) as error:
+        except (OSError, ValueError) as error:  # requests' are OSErrors, of an address ValueErrors
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
             failures.append(f"  {mirror}{name}: {error or type(error).__name__}\n")
@@ -376,17 +374,6 @@ def _one_process_at_a_time(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    # torchvision opens addresses without a timeout: a dead connection would hang for ever.
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _say(line: str) -> None:

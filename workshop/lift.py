@@ -5,6 +5,7 @@ solutions, without their markers and without a word of this course; `lifted/` ho
 place of what they import from here, such as the data.
 """
 
+import itertools
 import os
 import re
 import shutil
@@ -24,10 +25,9 @@ TEMPLATES = Path(__file__).resolve().parent / "lifted"
 LIBRARY = Path("packages/samerun")
 NOT_LIFTED = ("README.md", "data.py", "*.ipynb", "conf/data/*")  # templates stand for them
 
-# Which distribution brings a module, where the names differ; None: another one brings it along.
-DISTRIBUTIONS = {"hydra": "hydra-core", "sklearn": "scikit-learn", "omegaconf": None}
+# Which distribution brings a module, where the names differ.
+DISTRIBUTIONS = {"hydra": "hydra-core", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 WITH_HYDRA = ("hydra-joblib-launcher", "hydra-submitit-launcher")
-UNLISTED = {"tqdm": "tqdm>=4.66"}  # the course gets it through others
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ RECIPES = {
     "part1": Recipe(
         templates=("common", "part1"),
         modules={"sealed.py": "sealed.py"},
+        also=("skops",),
     ),
     "part2": Recipe(
         templates=("common", "torch", "part2"),
@@ -82,7 +83,7 @@ RECIPES = {
             ),
             "study_state.py": (("(workshop, samerun)", "(samerun,)"),),
         },
-        also=("cmaes", "psycopg"),
+        also=("cmaes", "pandas", "psycopg"),
     ),
 }  # fmt: skip
 
@@ -259,7 +260,7 @@ def _templates(
             if file.endswith(".py") and not file.startswith("tests/")
         )
     )
-    needs = {DISTRIBUTIONS.get(module, module) for module in modules} - {None}
+    needs = {DISTRIBUTIONS.get(module, module) for module in modules}
     needs |= {*recipe.also, *WITH_HYDRA, "samerun"}
     lines = [f'    "{specifications[need]}",' for need in sorted(needs) if need in specifications]
     python = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -278,8 +279,9 @@ def _templates(
 def _dependencies(checkout: Path) -> dict[str, str]:
     """Return what the course requires of each distribution, by its name."""
     read = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))
-    required = read["project"]["dependencies"]
-    return {re.match(r"[\w.-]+", line)[0]: line for line in required} | UNLISTED
+    required = [*itertools.chain(*read["dependency-groups"].values())]
+    required += read["project"]["dependencies"]  # last: what stands in both is taken from here
+    return {re.match(r"[\w.-]+", line)[0]: line for line in required}
 
 
 def _copy_library(checkout: Path, folder: Path) -> None:
