@@ -136,7 +136,10 @@ WHO = {
         PARTICIPANTS | GROUPS["slides"],
     ),
     "the benchmarks": (python_files("benchmarks"), EVERYTHING),
-    "the tests": (python_files("tests") + python_files("packages/samerun/tests"), EVERYTHING),
+    "the tests": (
+        python_files("tests") + python_files("packages/samerun/tests"),
+        EVERYTHING | RECORD,
+    ),
     "samerun": (python_files("packages/samerun/src"), RECORD | OPTIONAL),
 }
 
