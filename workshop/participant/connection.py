@@ -12,14 +12,18 @@ import math
 import socket
 import ssl
 import threading
-import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
 
 from workshop.errors import WorkshopError
+from workshop.participant import proxies
 
 LARGEST_ANSWER = 2**20  # bytes
 LONGEST_MESSAGE = 500  # characters of what a server says of itself
+LOGIN = (
+    "the proxy between wants a name and a password, or others than it was given: "
+    "http://NAME:PASSWORD@HOST:PORT in https_proxy and http_proxy"
+)
 UPLOAD_SILENCE = 30.0  # seconds in which nothing moves, after which an upload is given up
 
 
@@ -89,10 +93,15 @@ class Connection:
             data = json.dumps(body, allow_nan=False).encode()
             headers["Content-Type"] = "application/json"
         late = threading.Event()
+        parts = urlsplit(self.address)
         try:
-            with self._opened(seconds, None if upload else late) as opened:
+            proxy = proxies.between(parts.scheme, parts.hostname or "")
+            where = path
+            if proxy and parts.scheme == "http":  # through a tunnel, the proxy reads no headers
+                where, headers = self.address + path, headers | proxy.headers
+            with self._opened(seconds, None if upload else late, proxy) as opened:
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                    opened.request(method, path, data, headers)
+                    opened.request(method, where, data, headers)
                 response = opened.getresponse()  # also if it hung up in the middle of an upload
                 content = response.read(LARGEST_ANSWER + 1)
                 if late.is_set() or (response.length and len(content) <= LARGEST_ANSWER):
@@ -104,11 +113,11 @@ class Connection:
 
     @contextlib.contextmanager
     def _opened(
-        self, seconds: float, late: threading.Event | None
+        self, seconds: float, late: threading.Event | None, proxy: proxies.Proxy | None
     ) -> Iterator[http.client.HTTPConnection]:
         """Connect; hang up and set `late` when the time is over, if there is such an event."""
         parts = urlsplit(self.address)
-        opened = _connection(parts.scheme, parts.hostname or "", parts.port, seconds)
+        opened = _connection(parts.scheme, parts.hostname or "", parts.port, seconds, proxy)
         timer = None
         try:
             opened.connect()
@@ -124,6 +133,8 @@ class Connection:
 
     def _judged(self, response: http.client.HTTPResponse, content: bytes) -> dict:
         status = response.status
+        if status == 407:
+            raise NoAnswer(f"The shared server {self.address} does not answer: {LOGIN}.")
         if 300 <= status < 400:
             raise NoAnswer(
                 f"The shared server {self.address} sends its visitors to "
@@ -146,16 +157,14 @@ class Connection:
 
 
 def _connection(
-    scheme: str, host: str, port: int | None, seconds: float
+    scheme: str, host: str, port: int | None, seconds: float, proxy: proxies.Proxy | None
 ) -> http.client.HTTPConnection:
-    if scheme != "https":
-        return http.client.HTTPConnection(host, port, timeout=seconds)
-    proxy = urllib.request.getproxies().get("https")
-    if not proxy or urllib.request.proxy_bypass(host):
-        return http.client.HTTPSConnection(host, port, timeout=seconds)
-    through = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    opened = http.client.HTTPSConnection(through.hostname or "", through.port, timeout=seconds)
-    opened.set_tunnel(host, port or 443)
+    kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
+    if proxy is None:
+        return kind(host, port, timeout=seconds)
+    opened = kind(proxy.host, proxy.port, timeout=seconds)
+    if scheme == "https":
+        opened.set_tunnel(host, port or 443, dict(proxy.headers))
     return opened
 
 
@@ -166,6 +175,8 @@ def _hang_up(opened: socket.socket, late: threading.Event) -> None:
 
 
 def _reason(error: Exception, seconds: float) -> str:
+    if "407 Proxy Authentication" in str(error):  # the refusal of a tunnel has no type of its own
+        return LOGIN
     match error:
         case socket.gaierror():
             return "there is no host of that name, as far as this computer's network knows"
