@@ -16,6 +16,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from samerun import choose_run
 from samerun.compare.intervals import wilson_interval
+from samerun.run import record_addition
 from samerun.store.tracking import no_progress_bars
 from workshop.errors import WorkshopError, plain_errors
 from workshop.sealed import open_test_set, warn_of_many_looks
@@ -46,6 +47,7 @@ def main(cfg: DictConfig) -> None:
         "test_accuracy_high": high,
         "test_f1_macro": f1_score(test.labels, predicted, average="macro"),
     }
+    record_addition(run, cfg)  # whoever repeats the run will evaluate it, too
     # The run has ended and shall not be opened again: this names it, and the time of its end.
     mlflow.log_metrics(metrics, run_id=run_id, timestamp=run.info.end_time)
     log.info("test accuracy %.4f  (95 %% interval %.4f to %.4f)", *list(metrics.values())[:3])

@@ -34,6 +34,7 @@ from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler
 from torch import nn
 
 from samerun import flatten
+from samerun.reproduce import REPEATS
 from samerun.run import start_run
 from samerun.store.tracking import experiment_id, tracking_uri, use_store
 from workshop import cli
@@ -418,6 +419,22 @@ def test_a_run_is_seen_while_it_trains(board, ada, mlflow_store):
         0.1, 0.2, 0.3,
     ]  # fmt: skip
     wait_until(lambda: not list(live.waiting(board.address)), "nothing left to send")
+
+
+def test_the_repetition_of_a_run_is_not_published(board, ada, mlflow_store, monkeypatch):
+    monkeypatch.setenv(REPEATS, "0123456789abcdef0123456789abcdef")
+    with shared_run() as run_id:
+        log_epochs(1)
+    with shared_run() as another:
+        pass
+    assert not {run_id, another} & {*board.runs, *board.points}
+    assert list(live.waiting(board.address)) == []
+
+
+def test_a_repetition_needs_no_membership(mlflow_store, monkeypatch):
+    monkeypatch.setenv(REPEATS, "0123456789abcdef0123456789abcdef")
+    with shared_run():
+        log_epochs(1)
 
 
 def test_numbers_that_are_none_arrive_as_what_they_are(board, ada, mlflow_store):

@@ -17,6 +17,7 @@ from trained import NEEDS, load_trained, refuse_trial
 
 from samerun import choose_run
 from samerun.compare.intervals import wilson_interval
+from samerun.run import record_addition
 from workshop.data import load_dataset
 from workshop.errors import plain_errors
 
@@ -35,6 +36,7 @@ def main(cfg: DictConfig) -> None:
         log.info("The run %s has seen the test set already: nothing is computed again.", run_id)
     else:
         metrics = score(run, cfg)
+        record_addition(run, cfg)  # whoever repeats the run will evaluate it, too
         # The run has ended and shall not be opened again: this names it instead.
         mlflow.log_metrics(metrics, run_id=run_id, timestamp=run.info.end_time)
     values = [metrics[f"test_accuracy{end}"] for end in ("", "_low", "_high")]

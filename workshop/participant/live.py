@@ -19,6 +19,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from samerun.errors import RecordError
+from samerun.reproduce import REPEATS
 from workshop.participant.connection import Connection, NoAnswer, Refused, is_passing
 from workshop.participant.membership import Membership, config_folder, current
 from workshop.participant.run_log import Gone, RunLog, open_log
@@ -39,6 +40,8 @@ log = logging.getLogger(__name__)
 class Publisher:
     """Publishes the active run while it is entered, and never stands in the way of the training.
 
+    A repetition of a run (`workshop reproduce`) is not published: it would count as another one.
+
     every : seconds between two looks for news
 
     Raises
@@ -48,7 +51,9 @@ class Publisher:
     """
 
     def __init__(self, every: float = 0.5):
-        self._every, self._membership = every, current()
+        self._is_repetition = REPEATS in os.environ
+        self._every = every
+        self._membership = None if self._is_repetition else current()
         self._status: str | None = None  # how the run ended
         self._closing = threading.Event()
         self._is_away = False
@@ -57,6 +62,8 @@ class Publisher:
 
     def __enter__(self) -> None:
         self._began = time.monotonic()
+        if self._is_repetition:
+            return
         try:
             import mlflow
 

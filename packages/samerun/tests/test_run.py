@@ -18,7 +18,7 @@ from rich.console import Console
 
 from samerun.display import screen as view
 from samerun.errors import RecordError
-from samerun.run import start_run
+from samerun.run import record_addition, start_run
 from samerun.store import tracking as store
 
 CFG = OmegaConf.create({"experiment": "first steps", "seed": 7})
@@ -334,6 +334,32 @@ def test_showing_a_run_tells_its_outcome_and_how_to_repeat_it(
     assert b"+print(2)" in patch.read_bytes()
     assert "  uv sync\n  uv run train.py\n" in shown
     assert "Downloading" not in errors
+
+
+def test_a_command_that_adds_to_a_run_is_recorded_once_and_shown(
+    mlflow_store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = finished_run()
+    for words in (["latest"], ["latest"], ["best"]):
+        monkeypatch.setattr(sys, "argv", ["samerun", *words])  # an installed command
+        record_addition(run, {"which": words[0]})
+    paths = [file.path for file in MlflowClient().list_artifacts(run.info.run_id, "trace")]
+    assert [path for path in paths if "added" in path] == ["trace/added-1", "trace/added-2"]
+    view.show(run.info.run_id)
+    shown = capsys.readouterr().out.partition("Added to it since:")[2]
+    assert [line.split()[-1] for line in shown.splitlines() if "samerun" in line] == [
+        "latest", "best",
+    ]  # fmt: skip
+    assert mlflow.get_run(run.info.run_id).info.status == "FINISHED"
+
+
+def test_a_command_that_cannot_be_recorded_goes_on(
+    mlflow_store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = finished_run()
+    monkeypatch.setattr("samerun.run.collect", lambda *_: 1 / 0)
+    record_addition(run, {})
+    assert "not recorded with the run: division by zero" in caplog.text
 
 
 def test_a_trace_of_an_older_samerun_is_repeated_by_its_overrides(

@@ -17,8 +17,8 @@ from samerun.process.job import job_tags, let_modules_travel
 from samerun.process.variables import check_variables, ignored_ones_unset
 from samerun.root import project_root
 from samerun.secrets.masking import masked_text
-from samerun.store.tracking import experiment_id, tracking_uri, use_store
-from samerun.trace import FOLDER, collect, record
+from samerun.store.tracking import experiment_id, no_progress_bars, tracking_uri, use_store
+from samerun.trace import ADDED, FOLDER, collect, from_json, record
 
 if TYPE_CHECKING:  # mlflow takes seconds to import, and --help must not wait for it
     from mlflow import ActiveRun
@@ -139,6 +139,34 @@ def continue_run(
     again = functools.partial(mlflow.start_run, run_id=run.info.run_id)
     with _traced(again, cfg, dataset, None, f"{FOLDER}/continued-{number}") as active:
         yield active
+
+
+def record_addition(
+    run: "Run", cfg: "DictConfig | Mapping[str, object]", dataset: Dataset | None = None
+) -> None:
+    """Record, with a run that has ended, the command that is about to add to it.
+
+    An evaluation, for example: whoever repeats the run then does that, too. Its trace goes below
+    trace/added-1, -2 ...; once for every command and state of the code. Never costs the command.
+    """
+    try:
+        import mlflow
+        from mlflow import MlflowClient
+
+        run_id, number = run.info.run_id, 1
+        seen = collect(cfg, dataset, project_root())
+        for file in MlflowClient().list_artifacts(run_id, FOLDER):
+            if not file.path.startswith(f"{FOLDER}/{ADDED}"):
+                continue
+            number += 1
+            with no_progress_bars():
+                text = mlflow.artifacts.load_text(f"runs:/{run_id}/{file.path}/trace.json")
+            earlier = from_json(text)
+            if earlier.repeat == seen.repeat and set(seen.files) == set(earlier.files):
+                return
+        record(seen, f"{FOLDER}/{ADDED}{number}", run_id)
+    except Exception as error:  # whatever it is, the result matters more
+        log.warning("This command is not recorded with the run: %s", masked_text(str(error)))
 
 
 @contextlib.contextmanager

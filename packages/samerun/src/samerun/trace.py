@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 SCHEMA = 2
 READABLE = (1, 2)  # what a newer form adds, an older trace lacks
 FOLDER = "trace"  # of the run's artifacts
+ADDED = "added-"  # and a number: folders below it, of commands that added to a run that had ended
 LARGEST_PATCH = 20 * MEGABYTE
 
 log = logging.getLogger(__name__)
@@ -275,10 +276,11 @@ def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(item) if isinstance(item, list) else item for key, item in fields.items()}
 
 
-def record(trace: Trace, folder: str = FOLDER) -> None:
-    """Store the trace with the active MLflow run, below `folder` of its artifacts.
+def record(trace: Trace, folder: str = FOLDER, run_id: str | None = None) -> None:
+    """Store the trace with an MLflow run, the active one by default, below `folder`.
 
-    The tags are set by the first trace of a run; that of a continuation goes below trace/.
+    The tags are set by the first trace of a run; those of continuations and of commands that add
+    to it go below trace/.
     """
     import mlflow
 
@@ -294,4 +296,4 @@ def record(trace: Trace, folder: str = FOLDER) -> None:
             (files / "changes.patch").write_bytes(trace.patch)
         if trace.cells is not None:
             (files / "cells.py").write_bytes(trace.cells.encode(errors="replace"))
-        mlflow.log_artifacts(name, folder)
+        mlflow.log_artifacts(name, folder, run_id)

@@ -22,7 +22,7 @@ from samerun.find import check_artifacts_are_there, find_run
 from samerun.machine.description import sha256
 from samerun.root import root_of
 from samerun.store.tracking import no_progress_bars
-from samerun.trace import FOLDER, Trace, from_json
+from samerun.trace import ADDED, FOLDER, Trace, from_json
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -59,14 +59,14 @@ def fetch(run: "Run") -> Trace:
         why = problem if problem.startswith("not recorded") else "it was removed"
         raise RecordError(f"The trace of the run {run_id} is not there: {why}.")
     with _downloaded(run) as folder:
-        return _read(folder)
+        return from_folder(folder)
 
 
 def continuations(run: "Run") -> list[Trace]:
     """Return the traces of the continuations of a run, in their order. Raises as `read` does."""
     with _downloaded(run) as folder:
         found = sorted(folder.glob("continued-*"), key=lambda path: int(path.name.split("-")[1]))
-        return [_read(path) for path in found]
+        return [from_folder(path) for path in found]
 
 
 @contextlib.contextmanager
@@ -77,7 +77,14 @@ def _downloaded(run: "Run") -> Iterator[Path]:
         yield Path(MlflowClient().download_artifacts(run.info.run_id, FOLDER, name))
 
 
-def _read(folder: Path) -> Trace:
+def additions(folder: Path) -> list[Trace]:
+    """Return the traces of the commands that added to a run, from the folder of its trace."""
+    found = sorted(folder.glob(f"{ADDED}*"), key=lambda path: int(path.name.split("-")[1]))
+    return [from_folder(path) for path in found]
+
+
+def from_folder(folder: Path) -> Trace:
+    """Return the trace that lies in a folder: trace.json, and what has files of its own."""
     patch, packages = folder / "changes.patch", folder / "packages.txt"
     cells = folder / "cells.py"
     trace = from_json(
@@ -115,6 +122,8 @@ def show(run_id: str, console: "Console | None" = None) -> None:
     for number, again in enumerate(later, start=1):
         code = again.code.commit or "no commit"
         lines(f"Continued ({number}) {again.started}, from {code[:12]}:", [typed(again)])
+    with _downloaded(run) as folder:
+        lines("Added to it since:", [typed(added) for added in additions(folder)])
     for note in repeat_notes(trace, Path.cwd(), continued=bool(later)):
         console.print(Padding(Text(printable(f"- {note}")), (0, 0, 0, 2)))
 

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from samerun.machine.description import VARIABLES
 from samerun.machine.portable import STARTED_AGAIN
 from samerun.process.variables import IGNORED, LIBRARIES, REFUSED
+from samerun.reproduce import REPEATS
 from samerun.reproduce.environment import Python
 from samerun.reproduce.obstacles import Obstacle
 from samerun.root import VARIABLE as ROOT
@@ -17,6 +18,7 @@ from samerun.trace import Trace
 
 # What belongs to this machine or to this moment, and not to the run.
 FROM_HERE = ("CUDA_VISIBLE_DEVICES", "LD_PRELOAD", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID")
+SHORTEST = 4  # characters of an id that a person may have typed
 OF_THE_STORE = "MLFLOW_TRACKING_"  # the repetition has a store of its own
 NOT_INHERITED = (
     *(STARTED_AGAIN, ROOT, "SAMERUN_LAUNCHER"),
@@ -33,20 +35,36 @@ class Start:
     variables: dict[str, str]
 
 
-def start(trace: Trace, tree: Path, python: Python) -> Start:
+def start(trace: Trace, tree: Path, python: Python, store: Path, renamed: tuple[str, str]) -> Start:
     """Return how to start what a run was started with, in the folder `tree` of its code.
+
+    Parameters
+    ----------
+    store : the database of the repetition's own run store
+    renamed : the id of the run that is repeated, and that of the repetition: what was added to the
+        one shall be added to the other
 
     Raises
     ------
     Obstacle
         The trace holds no command, or one with a secret in it.
     """
-    words = recorded_words(trace)
+    words = [_renamed(word, *renamed) for word in recorded_words(trace)]
     folder = tree / (trace.repeat.directory if trace.repeat else ".")
     if not folder.resolve().is_relative_to(tree.resolve()):
         raise Obstacle(f"The trace names a folder outside of its project: {folder}.")
     folder.mkdir(parents=True, exist_ok=True)
-    return Start((*_program(words[0], python), *words[1:]), folder, _variables(trace, tree, python))
+    variables = _variables(trace, tree, python)
+    variables[REPEATS] = renamed[0]
+    if store.parent != tree:  # where it would be looked for
+        variables["MLFLOW_TRACKING_URI"] = f"sqlite:///{store.as_posix()}"
+    return Start((*_program(words[0], python), *words[1:]), folder, variables)
+
+
+def _renamed(word: str, old: str, new: str) -> str:
+    """Return a word of a command with the id of a run, or its beginning, replaced."""
+    name, mark, value = word.rpartition("=")
+    return f"{name}{mark}{new}" if len(value) >= SHORTEST and old.startswith(value) else word
 
 
 def recorded_words(trace: Trace) -> Sequence[str]:

@@ -39,8 +39,8 @@ class Python:
         return self.executable.parent
 
 
-def choose(trace: Trace, tree: Path, folder: Path, clones: Iterable[Path]) -> Python:
-    """Return this environment if it is the recorded one, else another that is built in `folder`.
+def choose(trace: Trace, tree: Path, made: Path, clones: Iterable[Path]) -> Python:
+    """Return this environment if it is the recorded one, else another, built as `made`.
 
     tree : the code of the run, with its uv.lock
 
@@ -60,7 +60,6 @@ def choose(trace: Trace, tree: Path, folder: Path, clones: Iterable[Path]) -> Py
     ):
         return Python(Path(sys.executable), Path(sys.prefix), "this one: the same packages")
     why = _in_words(others) if others else f"Python {_version(trace)}"
-    made = folder / "environment"
     uv = os.environ.get("UV") or shutil.which("uv")
     if uv is None:
         raise Obstacle(f"The run had other packages ({why}), and there is no uv to install them.")

@@ -35,7 +35,7 @@ def empty_store(tree: Path) -> None:
     shutil.copyfile(kept, tree / STORE)
 
 
-def repetition(tree: Path, params: Mapping[str, str]) -> "Run | None":
+def repetition(store: Path, params: Mapping[str, str]) -> "Run | None":
     """Return the run that the repeated command recorded in its own store, None if it did not.
 
     params : of the run that is repeated. A script may make several runs; the one with these
@@ -46,7 +46,7 @@ def repetition(tree: Path, params: Mapping[str, str]) -> "Run | None":
     Obstacle
         There are several, and none or more than one of them has these parameters.
     """
-    client = _client(tree)
+    client = _client(store)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     runs: list[Run] = client.search_runs(experiments)
     if len(runs) > 1:
@@ -61,7 +61,7 @@ def repetition(tree: Path, params: Mapping[str, str]) -> "Run | None":
 
 
 @contextlib.contextmanager
-def kept(run: "Run", tree: Path, repeats: str) -> Iterator[str]:
+def kept(run: "Run", store: Path, repeats: str) -> Iterator[str]:
     """Copy a run into the present store, and yield its new id.
 
     It counts as running until what stands inside is done; if that fails, the copy is deleted.
@@ -71,7 +71,7 @@ def kept(run: "Run", tree: Path, repeats: str) -> Iterator[str]:
     from mlflow import MlflowClient
     from mlflow.entities import Param, RunTag
 
-    theirs, ours = _client(tree), MlflowClient()
+    theirs, ours = _client(store), MlflowClient()
     tags = {k: v for k, v in run.data.tags.items() if k != "mlflow.parentRunId"}
     tags[REPRODUCES] = repeats
     new = ours.create_run(
@@ -117,10 +117,10 @@ def _artifacts(client: "MlflowClient", run: "Run") -> list[tuple[Path, str | Non
     return [(folder, name) for folder, name in folders if folder.is_dir()]
 
 
-def _client(tree: Path) -> "MlflowClient":
+def _client(store: Path) -> "MlflowClient":
     from mlflow import MlflowClient
 
-    return MlflowClient(f"sqlite:///{(tree / STORE).as_posix()}")
+    return MlflowClient(f"sqlite:///{store.as_posix()}")
 
 
 def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

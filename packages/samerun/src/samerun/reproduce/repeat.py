@@ -10,17 +10,21 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from samerun.command.quoting import command_line
+from samerun.display.screen import additions
 from samerun.errors import RecordError
 from samerun.recorded import RecordedRun, read_run
 from samerun.reproduce import command, data, environment, keeping, leftovers, training, worktree
 from samerun.reproduce.obstacles import Obstacle
 from samerun.secrets.masking import masked_text
+from samerun.trace import ADDED, Trace
+from samerun.trace import FOLDER as TRACE
 
 REPRODUCED = "reproduced"  # a tag of the original, set by `mark`
 FOLDER = "reproduction"  # of the repetition's artifacts
-PHASES = ("code", "environment", "data", "run", "record", "comparison")
 
-Said = Callable[[str, str], None]  # a phase, and what is known of it by now
+Note = Callable[[str], None]
+Said = Callable[[str, str], None]  # a phase, and what is known of it by now; "" as it begins
 
 
 @dataclass(frozen=True)
@@ -95,60 +99,107 @@ def _repeat(
     timeout: float | None,
     sandbox: Sequence[str],
 ) -> Outcome:
-    trace, tree, output = original.trace, folder / "project", folder / "output.txt"
+    trace, store = original.trace, folder / "project" / keeping.STORE
     command.recorded_words(trace)  # what has none need not begin
-    with phases("code") as note:
-        worktree.make(tree, trace, original.files, clones)
-        lacking = worktree.missing(tree, trace, clones)
-        commit = trace.code.commit[:12] if trace.code.commit else "no commit"
-        note(f"{commit}, {len(trace.code.changed) or 'no'} changed files")
-    with phases("environment") as note:
-        python = environment.choose(trace, tree, folder, clones)
-        note(python.chosen)
-    with phases("data") as note:
-        note(data.bring(tree, trace, clones))
+    place = _prepare(trace, original.files / TRACE, folder / "project", clones, phases)
+
+    def run(trace: Trace, place: _Place, output: str, repetition: str, note: Note) -> list[str]:
+        """Run a command; return why it did not end well, in one text if at all."""
+        renamed = (original.run_id, repetition)
+        start = command.start(trace, place.tree, place.python, store, renamed)
+        status = training.train(start, folder / output, timeout, note, sandbox)
+        return _failure(status, timeout, folder / output)
+
     with phases("run") as note:
-        keeping.empty_store(tree)
-        start = command.start(trace, tree, python)
-        status = training.train(start, output, timeout, note, sandbox)
-        if status is None:
-            raise Obstacle(f"The run did not end within {timeout:g} s, and was stopped.")
-        again = keeping.repetition(tree, original.params)
-        why = _why_it_failed(status, output, lacking)
+        keeping.empty_store(place.tree)
+        doubts = [*place.doubts, *run(trace, place, "output.txt", "", note)]
+        again = keeping.repetition(store, original.params)
         if again is None:
-            raise Obstacle(why or "The command ended well, and recorded no run.")
+            raise Obstacle(" ".join(doubts) or "The command ended well, and recorded no run.")
         if again.info.status == "RUNNING":
-            raise Obstacle(f"The run was lost on its way: {why or 'its record has no end.'}")
-        note(f"{again.info.status.lower()}")
-    with phases("record") as note, keeping.kept(again, tree, original.run_id) as run_id:
+            raise Obstacle(f"The repetition did not come to an end. {' '.join(doubts)}")
+        note(again.info.status.lower())
+    for number, added in enumerate(additions(original.files / TRACE), start=1):
+        try:
+            if not _same_code(added, place.trace):
+                stored = original.files / TRACE / f"{ADDED}{number}"
+                place = _prepare(added, stored, folder / f"project-{number}", clones, phases)
+            with phases("then") as note:
+                output = f"output-{number}.txt"
+                doubts += run(added, place, output, again.info.run_id, lambda line: None)
+                note(command_line(command.recorded_words(added)))
+        except Obstacle as obstacle:
+            doubts.append(f"What was added to the run later is not repeated: {obstacle}")
+    again = keeping.repetition(store, original.params) or again
+    with phases("record") as note, keeping.kept(again, store, original.run_id) as run_id:
         note(f"{run_id[:8]} in the experiment {keeping.EXPERIMENT}")
-        with phases("comparison") as found:
-            verdict, reason = _compared(original, read_run(run_id), why, lacking)
-            found(verdict)
+        # Its copy counts as running until the verdict is there.
+        copy = dataclasses.replace(read_run(run_id), status=again.info.status)
+        verdict, reason = _compared(original, copy, doubts)
         outcome = Outcome(original.run_id, run_id, verdict, reason, phases.seconds)
-        _attach(run_id, outcome, output)
+        _attach(run_id, outcome, folder)
     return outcome
 
 
-def _why_it_failed(status: int, output: Path, lacking: Sequence[str]) -> str:
-    """Return why a command did not end well, "" if it did."""
+@dataclass(frozen=True)
+class _Place:
+    """Where a command can be repeated: code, data and packages together.
+
+    doubts : why a difference would prove nothing
+    """
+
+    trace: Trace
+    tree: Path
+    python: environment.Python
+    doubts: tuple[str, ...]
+
+
+def _prepare(
+    trace: Trace, stored: Path, tree: Path, clones: Sequence[Path], phases: "_Phases"
+) -> _Place:
+    """Bring together what a command needs; `stored` is the folder of its trace."""
+    doubts = []
+    with phases("code") as note:
+        worktree.make(tree, trace, stored, clones)
+        if lacking := worktree.missing(tree, trace, clones):
+            doubts.append(f"These files of the run are not to be had: {', '.join(lacking)}.")
+        if trace.code.uncertain:
+            doubts.append(f"Edited as the run started: {', '.join(trace.code.uncertain)}.")
+        commit = trace.code.commit[:12] if trace.code.commit else "no commit"
+        note(f"{commit}, {len(trace.code.changed) or 'no'} changed files")
+    with phases("environment") as note:
+        python = environment.choose(trace, tree, tree.with_name(f"{tree.name}-python"), clones)
+        note(python.chosen)
+    with phases("data") as note:
+        note(data.bring(tree, trace, clones))
+    return _Place(trace, tree, python, tuple(doubts))
+
+
+def _same_code(one: Trace, other: Trace) -> bool:
+    return (one.code.commit, one.patch) == (other.code.commit, other.patch)
+
+
+def _failure(status: int | None, timeout: float | None, output: Path) -> list[str]:
+    """Return why a command did not end well, in one text; none if it did."""
+    if status is None:
+        return [f"The command did not end within {timeout:g} s, and was stopped."]
     if not status:
-        return ""
+        return []
     said = masked_text(training.last_lines(output, 5))
-    without = f" Not to be had: {', '.join(lacking)}." if lacking else ""
-    return f"The command ended with status {status}.{without} It said:\n{said}"
+    return [f"The command ended with status {status}. It said:\n{said}"]
 
 
-def _attach(run_id: str, outcome: Outcome, output: Path) -> None:
-    """Store the verdict, and what the command printed, with the repetition."""
+def _attach(run_id: str, outcome: Outcome, folder: Path) -> None:
+    """Store the verdict, and what the commands printed, with the repetition."""
     from mlflow import MlflowClient
 
     client = MlflowClient()
     client.set_tag(run_id, f"{keeping.REPRODUCES}.verdict", outcome.verdict)
     text = json.dumps(dataclasses.asdict(outcome), indent=2)
     client.log_text(run_id, text, f"{FOLDER}/verdict.json")
-    said = output.read_text(encoding="utf-8", errors="replace")
-    client.log_text(run_id, masked_text(said), f"{FOLDER}/output.txt")
+    for output in sorted(folder.glob("output*.txt")):
+        said = output.read_text(encoding="utf-8", errors="replace")
+        client.log_text(run_id, masked_text(said), f"{FOLDER}/{output.name}")
 
 
 def mark(outcome: Outcome) -> None:
@@ -168,27 +219,25 @@ class _Phases:
         self.seconds: dict[str, float] = {}
 
     @contextlib.contextmanager
-    def __call__(self, name: str) -> Iterator[Callable[[str], None]]:
+    def __call__(self, name: str) -> Iterator[Note]:
         began = time.monotonic()
         self._said(name, "")
         try:
             yield lambda what: self._said(name, what)
         finally:
-            self.seconds[name] = round(time.monotonic() - began, 2)
+            took = time.monotonic() - began
+            self.seconds[name] = round(self.seconds.get(name, 0) + took, 2)
 
 
-def _compared(
-    original: RecordedRun, again: RecordedRun, why: str, lacking: Sequence[str]
-) -> tuple[str, str]:
+def _compared(original: RecordedRun, again: RecordedRun, doubts: Sequence[str]) -> tuple[str, str]:
     """Return the verdict on a repetition, and its reason."""
     then, now = original.trace.data, again.trace.data
     if then and now and then.digest != now.digest:
         return "not verified", f"The data differ: {now.name} has {now.digest}, had {then.digest}."
-    if why and original.status == "FINISHED":
-        return "not verified", why
+    if original.status == "FINISHED" != again.status:
+        return "not verified", " ".join([f"The repetition is {again.status}.", *doubts])
     if difference := _first_difference(original, again):
-        without = f" Not to be had: {', '.join(lacking)}." if lacking else ""
-        return ("not verified" if lacking else "different"), difference + without
+        return ("not verified" if doubts else "different"), " ".join([difference, *doubts])
     points = sum(map(len, original.metrics.values()))
     return "exact", f"{points} values of metrics and {len(original.weights)} files of weights"
 

@@ -23,23 +23,21 @@ def progress(console: "Console") -> Iterator[Said]:
     from rich.text import Text
 
     with console.status("") as status:
-        began: dict[str, float] = {}
-        last: dict[str, str] = {}
+        phase, known, began = "", "", 0.0
 
-        def said(phase: str, what: str) -> None:
-            if phase not in began:
+        def said(now: str, what: str) -> None:
+            nonlocal phase, known, began
+            if not what:
                 finish()
-                began[phase] = time.monotonic()
-            last[phase] = what
-            line = Text(f"{phase}  {printable(what)}", no_wrap=True, overflow="ellipsis")
+                phase, began = now, time.monotonic()
+            known = what
+            line = Text(f"{phase}  {printable(known)}", no_wrap=True, overflow="ellipsis")
             status.update(line)
 
         def finish() -> None:
-            for phase, what in last.items():
-                seconds = time.monotonic() - began[phase]
-                line = Text(f"{phase:12} {seconds:6.1f} s  {printable(what)}", overflow="fold")
-                console.print(line)
-            last.clear()
+            if phase:
+                took = f"{time.monotonic() - began:6.1f} s"
+                console.print(Text(f"{phase:12} {took}  {printable(known)}", overflow="fold"))
 
         yield said
         finish()

@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from samerun.code import later
-from samerun.code.known import KnownFile, content_of, read
+from samerun.code.known import content_of, read
 from samerun.code.repository import GitError, git
 from samerun.display.screen import has_commit
 from samerun.reproduce.obstacles import Obstacle
-from samerun.trace import FOLDER, Trace
+from samerun.trace import Trace
 
 SECONDS = 600  # for what git writes, or fetches
 # What a run leaves in its project; a project whose .gitignore forgets one would be dirty by it.
@@ -22,12 +22,12 @@ LEFT_BY_RUNS = "/mlflow.db*\n/mlartifacts/\n/outputs/\n/multirun/\n/.venv/\n"
 STORED = re.compile(r"(\d+) bytes, sha256 ([0-9a-f]{64})")  # as `storable.described` says it
 
 
-def make(tree: Path, trace: Trace, files: Path, clones: Iterable[Path]) -> None:
+def make(tree: Path, trace: Trace, stored: Path, clones: Iterable[Path]) -> None:
     """Make the code that ran, in the new folder `tree`.
 
     Parameters
     ----------
-    files : the folder of the run's artifacts
+    stored : the folder of the trace
     clones : where its commit may be, the likeliest first
 
     Raises
@@ -35,7 +35,7 @@ def make(tree: Path, trace: Trace, files: Path, clones: Iterable[Path]) -> None:
     Obstacle
         The commit cannot be had, or the patch does not apply.
     """
-    patch = files / FOLDER / "changes.patch"
+    patch = stored / "changes.patch"
     commit = trace.code.commit
     if commit is None and not patch.exists():
         raise Obstacle(
@@ -56,7 +56,7 @@ def make(tree: Path, trace: Trace, files: Path, clones: Iterable[Path]) -> None:
     if patch.exists():
         apply = ("apply", "--whitespace=nowarn", str(patch))
         _write(tree, *apply, why="The patch of the run does not apply to its commit")
-    _copy_later_imports(tree, trace, files / FOLDER / later.FILES)
+    _copy_later_imports(tree, trace, stored / later.FILES)
 
 
 def missing(tree: Path, trace: Trace, others: Iterable[Path]) -> list[str]:
@@ -176,7 +176,3 @@ def _copy_later_imports(tree: Path, trace: Trace, stored: Path) -> None:
         if target.resolve().is_relative_to(tree.resolve()) and ".git" not in target.parts:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(stored / file.path, target)
-
-
-def describe(file: KnownFile) -> str:
-    return f"{file.path} ({file.size} bytes, sha256 {file.sha256[:16]}...)"
