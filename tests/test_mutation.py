@@ -3,6 +3,7 @@
 import pytest
 
 from workshop import course, mutation, regions
+from workshop.errors import WorkshopError
 from workshop.mutants import mutants
 
 COURSE = course.load()
@@ -75,3 +76,12 @@ def test_what_is_listed_as_harmless_is_still_made_and_has_a_reason():
     made = {one.key for hole in COURSE.holes.values() for one in mutation.of_hole(COURSE, hole)}
     assert set(listed) - made == set()
     assert all(listed.values())
+
+
+def test_an_answer_of_ours_that_is_rejected_is_no_proof(toy_course):
+    hole = toy_course.holes["9.2"]
+    script = toy_course.solutions / hole.part / hole.file
+    text = script.read_text(encoding="utf-8")
+    script.write_text(text.replace("return 2 *", "return 3 *"), encoding="utf-8")
+    with pytest.raises(WorkshopError, match=r"9\.2 is rejected: double"):
+        list(mutation.judge(toy_course, hole))

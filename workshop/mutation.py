@@ -16,10 +16,11 @@ from unittest import mock
 from workshop import checks
 from workshop.course import EXERCISES, LEFT_BEHIND, Course, Hole
 from workshop.drive import Driver
+from workshop.errors import WorkshopError
 from workshop.mutants import Mutant, mutants
 
 HARMLESS = EXERCISES / "harmless.toml"
-LIMIT = 20  # seconds for one mutant: some never end
+LIMIT = 60  # seconds for one mutant: some never end
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,13 @@ def of_hole(course: Course, hole: Hole) -> list[Mutant]:
 
 
 def judge(course: Course, hole: Hole) -> Iterator[Judged]:
-    """Check every mutant of our answer to a hole, all of them in this process."""
+    """Check every mutant of our answer to a hole, all of them in this process.
+
+    Raises
+    ------
+    WorkshopError
+        The answer itself is rejected, so that it says nothing when a mutant is.
+    """
     check = checks.checks_of(course.part_of(hole).checks)[hole.id]
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
@@ -47,18 +54,20 @@ def judge(course: Course, hole: Hole) -> Iterator[Judged]:
         folder = Path(scratch, hole.part)
         solved = course.solutions / hole.part
         shutil.copytree(solved, folder, ignore=shutil.ignore_patterns(*LEFT_BEHIND))
+        if why := _why_rejected(check, Driver(folder)):
+            raise WorkshopError(f"Our own answer to TODO {hole.id} is rejected: {why}")
         for mutant in of_hole(course, hole):
             (folder / hole.file).write_text(mutant.text, encoding="utf-8")
-            yield Judged(mutant, _is_noticed(check, Driver(folder)))
+            yield Judged(mutant, _why_rejected(check, Driver(folder)) is not None)
 
 
-def _is_noticed(check: checks.Check, driver: Driver) -> bool:
+def _why_rejected(check: checks.Check, driver: Driver) -> Exception | None:
     try:
         with mock.patch.object(checks, "LIMIT", LIMIT):
             checks.verdict(check, driver)
-    except Exception:
-        return True
-    return False
+    except Exception as why:
+        return why
+    return None
 
 
 def harmless(path: Path = HARMLESS) -> dict[tuple[str, str, str], str]:
