@@ -29,6 +29,9 @@ def made(body, suffix=".py", indent=""):
         ("return a[:3]", "return a[:(4)]"),
         ("return f(a, b)", "return f(b, a)"),
         ("return f(a, b=b)", "return f(a)"),
+        ("return f(a, b=b)", "return f(a, b=None)"),
+        ("return f(a, b)", "return f(b, b)"),
+        ("return a.model + a.loss", "return a.model + a.model"),
         ("return a.detach()", "return a"),
         ("return f(True)", "return f(False)"),
         ('return f("train")', "return f('val')"),
@@ -40,6 +43,20 @@ def made(body, suffix=".py", indent=""):
 )
 def test_a_change_is_made(line, after):
     assert (line, after) in made([line], indent="    ")
+
+
+def test_lines_that_follow_each_other_are_exchanged():
+    assert ("a.step()\na.clear()", "a.clear()\na.step()") in made(["a.step()", "a.clear()"])
+
+
+def test_a_line_is_done_twice():
+    assert ("", "a.step()") in made(["a.step()"])
+
+
+def test_types_are_left_alone():
+    changed = made(["def double(c: int, d: str) -> int:", "    return int(str(c))"])
+    assert "return str(str(c))" in {after for _, after in changed}
+    assert "def double(c: str, d: str) -> int:" not in {after for _, after in changed}
 
 
 def test_lines_outside_of_the_region_stay_as_they_are():

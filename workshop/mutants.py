@@ -116,12 +116,23 @@ def _of_python(source: bytes, starts: list[int], region: Region) -> Iterator[_Ch
         start, end = span(node)
         return source[start:end].decode()
 
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    types = set(itertools.chain(*map(_types, ast.walk(tree))))
+    inside = [
+        node
+        for node in ast.walk(tree)
+        if hasattr(node, "lineno")
+        and first <= node.lineno <= node.end_lineno <= last
+        and node not in types
+    ]
+    for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             yield from _of_decorators(node, span, code, first, last)
-        if not hasattr(node, "lineno") or not first <= node.lineno <= node.end_lineno <= last:
-            continue
-        for by in _instead(node, code):
+        for body in (getattr(node, "body", []), getattr(node, "orelse", [])):
+            if isinstance(body, list):
+                yield from _of_order([one for one in body if one in inside], source, span, code)
+    for node in inside:
+        for by in (*_instead(node, code), *_neighbours(node, inside, code)):
             yield _Change(*span(node), by)
         yield from _of_parts(node, source, span, code)
 
@@ -133,6 +144,42 @@ def _of_decorators(node, span, code, first: int, last: int) -> Iterator[_Change]
         yield _Change(start - 1, end, "")
     for one, two in itertools.pairwise(decorators):
         yield _Change(span(one)[0], span(two)[1], f"{code(two)}\n@{code(one)}")
+
+
+def _types(node: ast.AST) -> Iterator[ast.AST]:
+    """Return the annotations of a node, which nothing reads when the code runs."""
+    for name in ("annotation", "returns"):
+        if annotation := getattr(node, name, None):
+            yield from ast.walk(annotation)
+
+
+def _of_order(body: list[ast.stmt], source: bytes, span, code) -> Iterator[_Change]:
+    """Exchange statements that follow each other, and do each one twice."""
+    for one, two in itertools.pairwise(body):
+        start, end = span(one)[0], span(two)[1]
+        between = source[span(one)[1] : span(two)[0]].decode()
+        yield _Change(start, end, f"{code(two)}{between}{code(one)}")
+    for one in body:
+        if isinstance(one, (ast.Expr, ast.AugAssign)):
+            start, end = span(one)
+            yield _Change(start, end, f"{code(one)}\n{' ' * one.col_offset}{code(one)}")
+
+
+def _neighbours(node: ast.AST, inside: list[ast.AST], code) -> Iterator[str]:
+    """Return what is used near a name or an attribute and may be taken for it."""
+    if not isinstance(getattr(node, "ctx", None), ast.Load):
+        return
+    alike = {code(other) for other in inside if _are_alike(node, other)} - {code(node)}
+    yield from sorted(alike)
+
+
+def _are_alike(one: ast.AST, other: ast.AST) -> bool:
+    match one, other:
+        case ast.Name(), ast.Name():
+            return True
+        case ast.Attribute(value=ast.Name(id=this)), ast.Attribute(value=ast.Name(id=that)):
+            return this == that
+    return False
 
 
 def _instead(node: ast.AST, code) -> Iterator[str]:
@@ -233,6 +280,10 @@ def _of_arguments(node: ast.Call, arguments: list, source: bytes, span, code) ->
             yield _Change(spans[i - 1][1], end, "")
         else:
             yield _Change(start, spans[1][0] if len(spans) > 1 else end, "")
+    for argument in arguments:
+        value = argument.value if isinstance(argument, ast.keyword) else argument
+        if not isinstance(value, ast.Starred):
+            yield _Change(*span(value), "None")
     for one, two in itertools.pairwise(node.args):
         start, end = span(one)[0], span(two)[1]
         between = source[span(one)[1] : span(two)[0]].decode()
