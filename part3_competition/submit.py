@@ -17,7 +17,7 @@ from engine import predict
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from omegaconf import DictConfig
-from trained import NEEDS, FromPixels, check_digest, load_trained, models_of, refuse_trial
+from trained import NEEDS, FromPixels, load_trained, models_of
 
 from samerun.find import check_artifact, choose_run
 from samerun.store.tracking import no_progress_bars
@@ -25,6 +25,7 @@ from workshop.data import Dataset, load_training_data
 from workshop.errors import WorkshopError, plain_errors
 from workshop.participant.onnx_export import export_sklearn, export_torch, run_onnx
 from workshop.participant.submission import pack, send_pending, submit
+from workshop.sealed import check_digest, refuse_trial
 
 from data import to_tensors
 
@@ -56,7 +57,7 @@ def check_scores(scores: np.ndarray, expected: np.ndarray) -> None:
 def from_torch(run: Run, cfg: DictConfig) -> Exported:
     """Return a network as ONNX, its classes for the validation images, and the data."""
     with models_of(run):
-        trained, model, dataset, device = load_trained(run, load_training_data, "cpu", cfg)
+        trained, model, dataset, device = load_trained(run, "cpu", cfg)
     normalise = trained.training.get("normalise", True)  # part 2 always does, and never mirrors
     mirror = trained.training.get("mirror", False)
     mean, std = (dataset.mean, dataset.std) if normalise else (0.0, 1.0)

@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -16,26 +16,16 @@ from samerun import RecordError, set_up, with_secrets
 from samerun.display.screen import fetch
 from samerun.store.tracking import no_progress_bars
 from workshop.course import ROOT
-from workshop.data import Dataset
+from workshop.data import Dataset, load_training_data
 from workshop.errors import WorkshopError
+from workshop.sealed import check_digest
 
 NEEDS = ("config.yaml", "checkpoints/best.pt")
 PART = Path(__file__).parent
 
 
-def refuse_trial(run: Run) -> None:
-    """Refuse one of many: whoever opens the test set for all of them, and keeps the best, has
-    fitted it. A score of the leaderboard is a look at it, too."""
-    if "mlflow.parentRunId" in run.data.tags:
-        raise WorkshopError(
-            f"The run {run.info.run_id} is a trial of a search: test set and leaderboard are for "
-            "the one model that the search ends with. Train that with the command that tune.py "
-            "printed."
-        )
-
-
 def load_trained(
-    run: Run, load_data: Callable[[str], Dataset], device_name: str, cfg: DictConfig
+    run: Run, device_name: str, cfg: DictConfig
 ) -> tuple[DictConfig, nn.Module, Dataset, torch.device]:
     """Return a run's configuration, the model with its best weights, the data and the device.
 
@@ -52,7 +42,7 @@ def load_trained(
         path = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/checkpoints/best.pt")
     needed = ("seed", "training.threads", "data.name", "model")
     trained = with_secrets(trained, cfg, needed)
-    dataset = load_data(trained.data.name)
+    dataset = load_training_data(trained.data.name)
     check_digest(run, dataset)
     device = set_up(
         trained.seed, trained.training.threads, device_name, portable=trained.get("portable", False)
@@ -66,16 +56,6 @@ def load_trained(
             f"{error}\nCheck out the code of the run: uv run workshop trace {run_id[:8]}"
         ) from None
     return trained, model, dataset, device
-
-
-def check_digest(run: Run, dataset: Dataset) -> None:
-    """Refuse data that is not what a run was trained on."""
-    digest = run.data.tags.get("trace.dataset_digest", dataset.digest)
-    if digest != dataset.digest:
-        raise WorkshopError(
-            f"The run {run.info.run_id} was trained on {dataset.name} with the digest {digest}, "
-            f"but the data here has {dataset.digest}: other images, so the result means nothing."
-        )
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ sweep, no trial and no epoch can be chosen by it.
 import logging
 from typing import TYPE_CHECKING
 
-from workshop.data import Dataset, load_dataset
+from workshop.data import Dataset, unsealed
 from workshop.errors import WorkshopError
 
 if TYPE_CHECKING:  # mlflow takes seconds to import
@@ -18,8 +18,8 @@ DIGEST = "trace.dataset_digest"
 log = logging.getLogger(__name__)
 
 
-def open_test_set(run: "Run") -> Dataset:
-    """Return the data that a run was trained on, with its test set.
+def open_test_set(run: "Run", dataset: Dataset) -> Dataset:
+    """Return the data that a run was trained on with its test set.
 
     Raises
     ------
@@ -27,9 +27,8 @@ def open_test_set(run: "Run") -> Dataset:
         The run is a trial of a search, or the data here is not what it was trained on.
     """
     refuse_trial(run)
-    dataset = load_dataset(run.data.tags.get("trace.dataset", "none"))
     check_digest(run, dataset)
-    return dataset
+    return unsealed(dataset)
 
 
 def refuse_trial(run: "Run") -> None:

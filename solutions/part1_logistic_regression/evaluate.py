@@ -18,6 +18,7 @@ from samerun import choose_run
 from samerun.compare.intervals import wilson_interval
 from samerun.run import record_addition
 from samerun.store.tracking import no_progress_bars
+from workshop.data import load_training_data
 from workshop.errors import WorkshopError, plain_errors
 from workshop.sealed import open_test_set, warn_of_many_looks
 
@@ -36,7 +37,8 @@ def main(cfg: DictConfig) -> None:
             "again."
         )
 
-    test = open_test_set(run).test
+    dataset = load_training_data(run.data.tags.get("trace.dataset"))
+    test = open_test_set(run, dataset).test
     with no_progress_bars():
         model = mlflow.sklearn.load_model(f"runs:/{run_id}/model")
     predicted = model.predict(test.images)

@@ -26,6 +26,7 @@ from samerun.compare.intervals import wilson_interval
 from samerun.run import record_addition
 from samerun.store.tracking import no_progress_bars
 from workshop.errors import WorkshopError, plain_errors
+from workshop.sealed import open_test_set, warn_of_many_looks
 
 from data import to_tensors
 
@@ -115,13 +116,7 @@ def main(cfg: DictConfig) -> None:
     device = set_up(
         trained.seed, trained.training.threads, cfg.device, portable=trained.get("portable", False)
     )
-    dataset = instantiate(trained.data)
-    digest = run.data.tags.get("trace.dataset_digest", dataset.digest)
-    if digest != dataset.digest:
-        raise WorkshopError(
-            f"The run {run_id} was trained on {dataset.name} with the digest {digest}, "
-            f"but the data here has {dataset.digest}: other images, so the result means nothing."
-        )
+    dataset = open_test_set(run, instantiate(trained.data))
 
     images, labels = to_tensors(dataset, dataset.test, device)
     try:
@@ -159,6 +154,7 @@ def main(cfg: DictConfig) -> None:
 
     values = [metrics[f"test_accuracy{end}"] for end in ("", "_low", "_high")]
     log.info("test accuracy %.4f  (95 %% interval %.4f to %.4f)\n\n%s", *values, text)
+    warn_of_many_looks(run)
 
 
 if __name__ == "__main__":

@@ -9,17 +9,16 @@ import logging
 import hydra
 import mlflow
 from engine import PRECISIONS, predict
-from mlflow import MlflowClient
 from mlflow.entities import Run
 from omegaconf import DictConfig
 from sklearn.metrics import f1_score
-from trained import NEEDS, load_trained, refuse_trial
+from trained import NEEDS, load_trained
 
 from samerun import choose_run
 from samerun.compare.intervals import wilson_interval
 from samerun.run import record_addition
-from workshop.data import load_dataset
 from workshop.errors import plain_errors
+from workshop.sealed import open_test_set, refuse_trial, warn_of_many_looks
 
 from data import to_tensors
 
@@ -42,19 +41,13 @@ def main(cfg: DictConfig) -> None:
     values = [metrics[f"test_accuracy{end}"] for end in ("", "_low", "_high")]
     log.info("test accuracy %.4f  (95 %% interval %.4f to %.4f)", *values)
 
-    client = MlflowClient()
-    looks = client.search_runs([run.info.experiment_id], "metrics.test_accuracy >= 0")
-    if len(looks) > 1:
-        log.warning(
-            "%d models of this experiment have seen the test set. The more there are, the better "
-            "the best of them looks by chance: choose by val_accuracy.",
-            len(looks),
-        )
+    warn_of_many_looks(run)
 
 
 def score(run: Run, cfg: DictConfig) -> dict[str, float]:
     """Return the metrics of a run's best weights on the test set."""
-    trained, model, dataset, device = load_trained(run, load_dataset, cfg.device, cfg)
+    trained, model, dataset, device = load_trained(run, cfg.device, cfg)
+    dataset = open_test_set(run, dataset)
     images, _ = to_tensors(dataset, dataset.test, device, trained.training.normalise)
     precision = PRECISIONS[trained.training.precision]
     logits = predict(model, images, trained.training.mirror, precision)
