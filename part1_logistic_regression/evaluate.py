@@ -49,7 +49,7 @@ def main(cfg: DictConfig) -> None:
         "test_accuracy_high": high,
         "test_f1_macro": f1_score(test.labels, predicted, average="macro"),
     }
-    record_addition(run, cfg)  # whoever repeats the run will evaluate it, too
+    record_addition(run, cfg, dataset)  # whoever repeats the run will evaluate it, too
     # The run has ended and shall not be opened again: this names it, and the time of its end.
     mlflow.log_metrics(metrics, run_id=run_id, timestamp=run.info.end_time)
     log.info("test accuracy %.4f  (95 %% interval %.4f to %.4f)", *list(metrics.values())[:3])
