@@ -2,7 +2,7 @@
 
 uv run part1_logistic_regression/train.py data=digits
 uv run part1_logistic_regression/train.py model.C=0.1
-uv run part1_logistic_regression/train.py -m preprocessing=pixels,standardised,whitened
+uv run part1_logistic_regression/train.py -m "preprocessing=pixels,standardised,whitened"
 """
 
 import logging

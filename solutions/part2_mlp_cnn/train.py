@@ -1,7 +1,7 @@
 """Part 2: train an MLP or a CNN, and record every choice, every epoch and the best weights.
 
 uv run part2_mlp_cnn/train.py data=digits
-uv run part2_mlp_cnn/train.py model=cnn model.channels=[64]
+uv run part2_mlp_cnn/train.py model=cnn "model.channels=[64]"
 uv run part2_mlp_cnn/train.py training.resume=RUN_ID
 """
 

@@ -2,7 +2,7 @@
 
 uv run part3_competition/tune.py data=digits
 uv run part3_competition/tune.py space=recipe training.epochs=8 study=recipe
-uv run part3_competition/tune.py -m worker=0,1 hydra/launcher=laptop
+uv run part3_competition/tune.py -m "worker=0,1" hydra/launcher=laptop
 """
 
 import logging
