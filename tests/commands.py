@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import warm
+
 from workshop.drive import Driver
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -16,13 +18,20 @@ ROOT = Path(__file__).resolve().parents[1]
 def run(script: Path, *arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess:
     """Run a script with these overrides, its output folder in `cwd`; return what it said.
 
-    The run store is the one that the environment names (see the fixture `mlflow_store`).
+    The run store is the one that the environment names (see the fixture `mlflow_store`). It is a
+    process of its own, which need not wait for its imports; `run_from_cold` waits.
     """
-    environment = os.environ | {"PYTHONIOENCODING": "utf-8"} | variables
+    environment = os.environ | variables
+    torch = "part1" not in script.parent.name
+    return warm.run([script, *arguments], cwd=cwd, env=environment, torch=torch)
+
+
+def run_from_cold(script: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    """Do the same as a person's first command does it: Python, and then the imports."""
     return subprocess.run(
         [sys.executable, str(script), *arguments],
         cwd=cwd,
-        env=environment,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
         capture_output=True,
         encoding="utf-8",
     )

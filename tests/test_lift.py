@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import warm
 from commands import ROOT, call
 
 from workshop import cli, course, lift, regions
@@ -275,20 +276,13 @@ def blocks(readme: Path, language: str) -> list[str]:
 def execute(folder: Path, line: str) -> str:
     """Run a command of the project's README with the packages of the course, samerun its own."""
     words = shlex.split(line)[2:]
-    if words[0].endswith(".py"):
-        words = [sys.executable, *words]
-    elif words[0] == "samerun":
-        words = [sys.executable, "-m", "samerun.cli", *words[1:]]
-    else:
-        words = [sys.executable, "-m", *words]
-    variables = {
-        "PYTHONPATH": str(folder / "packages/samerun/src"),
-        "PYTHONIOENCODING": "utf-8",
-        "MLFLOW_TRACKING_URI": "",
-    }
-    done = subprocess.run(
-        words, cwd=folder, env=os.environ | variables, capture_output=True, encoding="utf-8"
-    )
+    if words[0] == "samerun":
+        words = ["-m", "samerun.cli", *words[1:]]
+    elif not words[0].endswith(".py"):
+        words = ["-m", *words]
+    variables = {"PYTHONPATH": str(folder / "packages/samerun/src"), "MLFLOW_TRACKING_URI": ""}
+    torch = "import torch" in (folder / "data.py").read_text("utf-8")
+    done = warm.run(words, cwd=folder, env=os.environ | variables, torch=torch)
     assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
 

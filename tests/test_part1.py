@@ -2,7 +2,7 @@
 
 import mlflow
 import pytest
-from commands import ROOT, call, run
+from commands import ROOT, call, run, run_from_cold
 
 from samerun.run import start_run
 from samerun.store.tracking import use_store
@@ -21,7 +21,7 @@ def runs():
 
 @pytest.mark.slow
 def test_the_stub_runs_from_the_first_minute(mlflow_store, tmp_path):
-    done = run(STUB, "data=digits", cwd=tmp_path)
+    done = run_from_cold(STUB, "data=digits", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "val   accuracy 0.9" in done.stdout
     (recorded,) = runs()

@@ -10,7 +10,7 @@ from pathlib import Path
 import mlflow
 import pytest
 import torch
-from commands import ROOT, call, run
+from commands import ROOT, call, run_from_cold
 from mlflow import MlflowClient
 from mlflow.utils.file_utils import local_file_uri_to_path
 
@@ -76,7 +76,7 @@ def trained(tmp_path_factory, store_template):
 
 @pytest.mark.slow
 def test_the_stub_stops_at_the_first_hole_and_says_what_to_type(mlflow_store, tmp_path):
-    done = run(ROOT / FOLDER / "train.py", "data=digits", cwd=tmp_path)
+    done = run_from_cold(ROOT / FOLDER / "train.py", "data=digits", cwd=tmp_path)
     assert done.returncode == 1
     assert "TODO 2.1" in done.stderr
     assert f"train.py, line {line_of('raise NotImplementedError')}" in done.stderr

@@ -2,13 +2,12 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import mlflow
 import pytest
 import torch
+import warm
 from commands import ROOT, call
 from mlflow import MlflowClient
 from record_fixtures import git
@@ -23,13 +22,7 @@ PART2, PART3 = (ROOT / "solutions" / part for part in ("part2_mlp_cnn", "part3_c
 def typed(folder: Path, *words: str) -> str:
     """Run a command of a person whose shell has set nothing, and return what it said."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-    done = subprocess.run(
-        [sys.executable, *words],
-        cwd=folder,
-        env=own | {"PYTHONIOENCODING": "utf-8"},
-        capture_output=True,
-        encoding="utf-8",
-    )
+    done = warm.run(words, cwd=folder, env=own)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 

@@ -8,13 +8,12 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import warm
 from record_fixtures import git
 
 PROJECTS = Path(__file__).parent / "projects"
@@ -29,15 +28,13 @@ START = {
 def run(words: Sequence[str], folder: Path, **variables: str) -> str:
     """Run a command of a project, with the packages of this environment in place of its own."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "SAMERUN_"))}
-    clean |= {"PYTHONPATH": str(folder / "src"), "PYTHONIOENCODING": "utf-8", **variables}
-    if words[0].endswith(".py"):
-        words = ["python", *words]
+    clean |= {"PYTHONPATH": str(folder / "src"), **variables}
     if words[0] in ("samerun", "jupyter"):
         module = {"samerun": "samerun.cli", "jupyter": "jupyter"}[words[0]]
-        words = ["python", "-m", module, *words[1:]]
-    if words[0] == "python":
-        words = [sys.executable, *words[1:]]
-    done = subprocess.run(words, cwd=folder, env=clean, capture_output=True, encoding="utf-8")
+        words = ["-m", module, *words[1:]]
+    elif words[0] == "python":
+        words = words[1:]
+    done = warm.run(words, cwd=folder, env=clean)
     assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
 

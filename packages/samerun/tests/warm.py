@@ -1,0 +1,132 @@
+"""Commands of Python in processes of their own that need not wait for their imports.
+
+`run(["train.py", "seed=1"])` does what a fresh `python train.py seed=1` does, but in a process that
+is forked from one which has imported MLflow, PyTorch and the like and nothing else: a command that
+computes for a second takes a second, not six. No module of a project, and none of ours, is in it.
+
+Where the imports are what is tested, or where a variable must be there before they are, start
+`sys.executable`: of the variables in `READ_WHEN_LOADED` this is done here. Where there is no fork,
+every command is a fresh process.
+"""
+
+import atexit
+import functools
+import importlib
+import json
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+WITHOUT_TORCH = (
+    "alembic.script", "hydra.main", "matplotlib.pyplot", "mlflow.models", "mlflow.sklearn",
+    "mlflow.store.db.utils", "mlflow.store.tracking.sqlalchemy_store", "omegaconf", "pandas",
+    "rich.console", "sklearn.datasets", "sklearn.decomposition", "sklearn.linear_model",
+    "sklearn.metrics", "sklearn.pipeline", "skops.io",
+)  # fmt: skip
+WITH_TORCH = (*WITHOUT_TORCH, "optuna", "torch", "torch.utils.data", "tqdm")
+# PyTorch, MKL, OpenBLAS, OpenMP, NumPy and Python itself look at these once.
+READ_WHEN_LOADED = (
+    "ATEN_", "BLIS_", "CUDA_", "DNNL_", "GOTO_", "KMP_", "LD_", "MKL_", "NPY_", "NUMEXPR_", "OMP_",
+    "ONEDNN_", "OPENBLAS_", "PYTHONHASHSEED", "SAMERUN_PORTABLE", "TORCH_",
+)  # fmt: skip
+
+
+def run(
+    words: Sequence[str | Path],
+    *,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    torch: bool = True,
+) -> "subprocess.CompletedProcess[str]":
+    """Run `python WORDS` and return its exit status and what it said.
+
+    words : a script, `-m` and a module, or `-c` and code; then the arguments
+    env : all of its environment, that of this process unless given
+    torch : whether PyTorch may be in the process before it is asked for
+    """
+    command, environment = [str(word) for word in words], dict(os.environ if env is None else env)
+    if not hasattr(os, "fork") or _read_when_loaded(environment) != _read_when_loaded(os.environ):
+        return subprocess.run(
+            [sys.executable, *command],
+            cwd=cwd, env=environment, capture_output=True, encoding="utf-8",
+        )  # fmt: skip
+    server = _server(torch)
+    with tempfile.TemporaryDirectory() as folder:
+        said = [os.path.join(folder, name) for name in ("stdout", "stderr")]
+        job = {"words": command, "cwd": str(cwd), "env": environment, "said": said}
+        print(json.dumps(job), file=server.stdin, flush=True)
+        answer = server.stdout.readline()
+        assert answer, "the process with the imports has ended"
+        out, err = (Path(name).read_text(encoding="utf-8", errors="replace") for name in said)
+    return subprocess.CompletedProcess(command, int(answer), out, err)
+
+
+def _read_when_loaded(environment: Mapping[str, str]) -> dict[str, str]:
+    return {k: v for k, v in environment.items() if k.startswith(READ_WHEN_LOADED)}
+
+
+@functools.cache
+def _server(torch: bool) -> "subprocess.Popen[str]":
+    # By another name than its file's: that would be among the files which a run has used.
+    start = "import sys; exec(compile(sys.argv.pop(1), '<warm>', 'exec')); serve(sys.argv[1:])"
+    source = Path(__file__).read_text(encoding="utf-8")
+    names = WITH_TORCH if torch else WITHOUT_TORCH
+    server = subprocess.Popen(
+        [sys.executable, "-c", start, source, *names],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8",
+    )  # fmt: skip
+    atexit.register(server.communicate)  # its input ends, and so does it
+    return server
+
+
+def serve(names: Sequence[str]) -> None:
+    """Import modules, then run each command that comes in by a fork of this process."""
+    for name in names:
+        importlib.import_module(name)
+    for line in sys.stdin:
+        job = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            _become(job["cwd"], job["env"], job["said"])
+            _execute(job["words"])
+            return
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+def _become(cwd: str, environment: Mapping[str, str], said: Sequence[str]) -> None:
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    files = [os.open(os.devnull, os.O_RDONLY)]
+    files += [os.open(name, os.O_WRONLY | os.O_CREAT) for name in said]
+    for wanted, file in enumerate(files):
+        os.dup2(file, wanted)
+        os.close(file)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
+
+
+def _execute(words: Sequence[str]) -> None:
+    """Do what Python does with the words of its command line."""
+    sys.orig_argv = [sys.executable, *words]
+    option, *rest = words if words[0].startswith("-") else ("", *words)
+    folder = os.path.dirname(os.path.abspath(rest[0])) if not option else os.getcwd()
+    path = os.environ.get("PYTHONPATH", "")
+    sys.path[:1] = [folder, *(os.path.abspath(name) for name in path.split(os.pathsep) if name)]
+    importlib.invalidate_caches()
+    if option == "-c":
+        sys.argv = ["-c", *rest[1:]]
+        exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})
+    elif option == "-m":
+        sys.argv = rest
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    else:
+        assert not option, f"{option} is no option that this knows"
+        sys.argv = rest
+        runpy.run_path(rest[0], run_name="__main__")
+
