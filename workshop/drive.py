@@ -12,6 +12,7 @@ import inspect
 import io
 import os
 import shutil
+import sqlite3
 import sys
 import tempfile
 import traceback
@@ -407,9 +408,23 @@ def _scratch_folder() -> Path:
 def _empty_store() -> Path:
     # Its tables take three seconds to make, a copy of it takes none.
     store = _scratch_folder() / "empty.db"
+    _write_without_waiting(_scratch_folder())
     with contextlib.redirect_stderr(io.StringIO()):
         run_store.create_store(store)
     return store
+
+
+def _write_without_waiting(folder: Path) -> None:
+    """Let the databases in a folder that goes at exit not wait for the disk at each commit."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    @event.listens_for(Engine, "connect")
+    def connected(connection: object, _: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            (_, _, file), *_ = connection.execute("PRAGMA database_list")
+            if Path(file).resolve().is_relative_to(folder.resolve()):
+                connection.execute("PRAGMA synchronous = OFF")
 
 
 def _spy_on_functions(module: ModuleType, calls: dict[str, list[Call]]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import warm
 
 LOCK = """\
 version = 1
@@ -60,6 +61,7 @@ def store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty MLflow store, made once: its tables take 3 s."""
     from samerun.store import tracking as store
 
+    warm.write_without_waiting()
     template = tmp_path_factory.mktemp("store") / "mlflow.db"
     store.create_store(template)
     return template

@@ -283,7 +283,8 @@ def test_the_best_run_is_sought_on_the_data_set_of_the_latest(mlflow_store: Path
 
 
 def test_an_ambiguous_beginning_lists_the_runs(mlflow_store: Path) -> None:
-    runs = [finished_run() for _ in range(17)]  # two of 17 begin with the same of 16 digits
+    # Two of 17 begin with the same of 16 digits.
+    runs = [mlflow.MlflowClient().create_run("0") for _ in range(17)]
     first = [run.info.run_id[0] for run in runs]
     twice = next(digit for digit in first if first.count(digit) > 1)
     with pytest.raises(RecordError, match=f"Several runs begin with '{twice}'"):

@@ -15,10 +15,13 @@ import importlib
 import json
 import os
 import runpy
+import sqlite3
 import subprocess
 import sys
 import tempfile
+import types
 from collections.abc import Mapping, Sequence
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 WITHOUT_TORCH = (
@@ -87,6 +90,7 @@ def serve(names: Sequence[str]) -> None:
     """Import modules, then run each command that comes in by a fork of this process."""
     for name in names:
         importlib.import_module(name)
+    write_without_waiting()
     for line in sys.stdin:
         job = json.loads(line)
         child = os.fork()
@@ -95,6 +99,21 @@ def serve(names: Sequence[str]) -> None:
             _execute(job["words"])
             return
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+def write_without_waiting() -> None:
+    """Let databases of SQLite's in this process leave it to the system when the disk writes.
+
+    Every logging call of MLflow's is a commit, and each waits for the disk: most of the time of a
+    short run. Only a loss of power could show the difference.
+    """
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    @event.listens_for(Engine, "connect")
+    def connected(connection: object, _: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous = OFF")
 
 
 def _become(cwd: str, environment: Mapping[str, str], said: Sequence[str]) -> None:
@@ -114,19 +133,21 @@ def _become(cwd: str, environment: Mapping[str, str], said: Sequence[str]) -> No
 def _execute(words: Sequence[str]) -> None:
     """Do what Python does with the words of its command line."""
     sys.orig_argv = [sys.executable, *words]
-    option, *rest = words if words[0].startswith("-") else ("", *words)
-    folder = os.path.dirname(os.path.abspath(rest[0])) if not option else os.getcwd()
     path = os.environ.get("PYTHONPATH", "")
-    sys.path[:1] = [folder, *(os.path.abspath(name) for name in path.split(os.pathsep) if name)]
+    sys.path[:1] = ["", *(os.path.abspath(name) for name in path.split(os.pathsep) if name)]
     importlib.invalidate_caches()
-    if option == "-c":
-        sys.argv = ["-c", *rest[1:]]
-        exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})
-    elif option == "-m":
-        sys.argv = rest
-        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    if words[0] == "-m":
+        sys.argv, sys.path[0] = list(words[1:]), os.getcwd()
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        return
+    main = types.ModuleType("__main__")
+    if words[0] == "-c":
+        sys.argv, source, name = ["-c", *words[2:]], words[1].encode(), "<string>"
     else:
-        assert not option, f"{option} is no option that this knows"
-        sys.argv = rest
-        runpy.run_path(rest[0], run_name="__main__")
-
+        assert not words[0].startswith("-"), f"{words[0]} is no option that this knows"
+        name = os.path.abspath(words[0])
+        sys.argv, sys.path[0] = list(words), os.path.dirname(name)
+        source = Path(name).read_bytes()
+        main.__file__, main.__loader__ = name, SourceFileLoader("__main__", name)
+    sys.modules["__main__"] = main
+    exec(compile(source, name, "exec", dont_inherit=True), main.__dict__)

@@ -1,6 +1,7 @@
 """What was typed to start a run, and the command that repeats this one run."""
 
 import ast
+import functools
 import importlib.metadata
 import os
 import re
@@ -173,9 +174,14 @@ def _start(base: Path, other: str | None) -> tuple[list[str], str]:
         which = f"the notebook {Path(name).name}" if name else "a notebook"
         return [], f"It ran in {which}. To repeat it, run that from its first cell on."
     name = Path(sys.argv[0]).stem if sys.argv else ""
-    if name and importlib.metadata.entry_points(group="console_scripts", name=name):
+    if name and _is_installed_command(name):
         return [name], ""
     return [], "It was typed into Python itself, and no file holds it."
+
+
+@functools.cache  # it looks into every distribution that is installed
+def _is_installed_command(name: str) -> bool:
+    return bool(importlib.metadata.entry_points(group="console_scripts", name=name))
 
 
 def _options_of_python(script: Path) -> tuple[list[str], str | None]:

@@ -26,6 +26,7 @@ from samerun.secrets.masking import (
     is_harmless,
     is_known,
     is_secret,
+    known_anywhere,
     masked_text,
     words,
 )
@@ -270,7 +271,7 @@ def masked_document(text: str, suffix: str = "") -> str:
     """
     said = _read(text, suffix)
     if said is not None:
-        hidden = _hide_known(said)
+        hidden = _hide_known(said, "", known_anywhere())
         if hidden != said and suffix == ".json":
             return json.dumps(hidden, indent=2)
         if hidden != said:
@@ -295,17 +296,17 @@ def _read(text: str, suffix: str) -> Any:
     return None
 
 
-def _hide_known(value: object, key: str = "") -> Any:
+def _hide_known(value: object, key: str, known: Sequence[str]) -> Any:
     match value:
         case Mapping():
-            return {name: _hide_known(item, str(name)) for name, item in value.items()}
+            return {name: _hide_known(item, str(name), known) for name, item in value.items()}
         case list():
-            return [_hide_known(item, key) for item in value]
+            return [_hide_known(item, key, known) for item in value]
         case None | bool():
             return value
         case _ if is_secret(key) and is_known(as_text(value)):
             return MASK
         case str():
-            return masked_text(value, by_key=False)
+            return masked_text(value, by_key=False, known=known)
         case _:
             return value

@@ -8,7 +8,7 @@ configuration or in the environment, and now stands somewhere else.
 import functools
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 MASK = "***"
@@ -144,10 +144,13 @@ TOKENS: dict[str, tuple[tuple[str, ...], str]] = {
     ),
 }
 _FORMS = {kind: (begins, re.compile(form)) for kind, (begins, form) in TOKENS.items()}
+_ANY_BEGIN = re.compile("|".join(re.escape(b) for begins, _ in TOKENS.values() for b in begins))
 
 
 def tokens_in(text: str) -> Iterator[tuple[str, re.Match[str]]]:
     """Yield what has the form of a token in a text, with the kind of it."""
+    if not _ANY_BEGIN.search(text):  # nearly always
+        return
     for kind, (begins, form) in _FORMS.items():
         if any(begin in text for begin in begins):
             for found in form.finditer(text):
@@ -171,13 +174,14 @@ _VALUE = re.compile(
 )
 
 
-def masked_text(text: str, *, by_key: bool = True) -> str:
+def masked_text(text: str, *, by_key: bool = True, known: Sequence[str] | None = None) -> str:
     """Mask the secrets inside a text: `password=...`, `https://user:password@...`, known ones.
 
     With `by_key=False` what stands beside a secret-looking word stays, unless it is known or has
-    the form of a secret: for files, in which such a word may mean something else.
+    the form of a secret: for files, in which such a word may mean something else. Who masks many
+    texts asks once for `known_anywhere()`: it looks at the whole environment.
     """
-    for value in sorted(_known_anywhere(), key=len, reverse=True):
+    for value in known_anywhere() if known is None else known:
         if value in text:
             text = _alone(value).sub(MASK, text)
     for _, found in list(tokens_in(text)):
@@ -239,7 +243,7 @@ def is_known(value: str) -> bool:
 
 def known_in(text: str) -> Iterator[re.Match[str]]:
     """Yield where a text holds known secrets."""
-    for value in _known_anywhere():
+    for value in known_anywhere():
         if value in text:
             yield from _alone(value).finditer(text)
 
@@ -249,8 +253,10 @@ def forget() -> None:
     _known.clear()
 
 
-def _known_anywhere() -> set[str]:
-    return {value for value in _known | _of_environment() if _is_unmistakable(value)}
+def known_anywhere() -> tuple[str, ...]:
+    """Return the known secrets that are masked wherever they stand, the longest first."""
+    found = (value for value in _known | _of_environment() if _is_unmistakable(value))
+    return tuple(sorted(found, key=len, reverse=True))
 
 
 def _alone(value: str) -> re.Pattern[str]:
@@ -275,11 +281,14 @@ def _is_unmistakable(value: str) -> bool:
 # ------------------------------------------------------------------------------------- masking
 
 
-def masked(value: object, key: str = "", *, by_key: bool = True) -> object:
+def masked(
+    value: object, key: str = "", *, by_key: bool = True, known: Sequence[str] | None = None
+) -> object:
     """Return the value, as JSON could hold it, with every secret in it replaced by `***`.
 
-    With `by_key=False` as in `masked_text`.
+    `by_key` and `known` as in `masked_text`.
     """
+    known = known_anywhere() if known is None else known
     if value is None or isinstance(value, bool) or value == "":
         return value
     if by_key and is_secret(key) and as_text(value) not in _HARMLESS_VALUES:
@@ -289,19 +298,19 @@ def masked(value: object, key: str = "", *, by_key: bool = True) -> object:
             return {
                 name
                 if isinstance(name, int | float)
-                else masked_text(as_text(name), by_key=False): masked(
-                    item, as_text(name), by_key=by_key
+                else masked_text(as_text(name), by_key=False, known=known): masked(
+                    item, as_text(name), by_key=by_key, known=known
                 )
                 for name, item in value.items()
             }
         case list() | tuple() | AbstractSet():
             if by_key and all(isinstance(item, str) for item in value):
-                return list(masked_arguments(value))
-            return [masked(item, by_key=by_key) for item in value]
+                return list(masked_arguments(value, known))
+            return [masked(item, by_key=by_key, known=known) for item in value]
         case int() | float():
             return value
         case _:
-            return masked_text(as_text(value), by_key=by_key)
+            return masked_text(as_text(value), by_key=by_key, known=known)
 
 
 def is_harmless(text: str) -> bool:
@@ -318,8 +327,11 @@ def as_text(value: object) -> str:
     )
 
 
-def masked_arguments(arguments: Iterable[str]) -> tuple[str, ...]:
+def masked_arguments(
+    arguments: Iterable[str], known: Sequence[str] | None = None
+) -> tuple[str, ...]:
     """Mask the secrets of a command line: `tracking.token=x`, `--token=x` and `--token x`."""
+    known = known_anywhere() if known is None else known
     result: list[str] = []
     value_is_secret = False
     for argument in arguments:
@@ -329,7 +341,7 @@ def masked_arguments(arguments: Iterable[str]) -> tuple[str, ...]:
         elif equals and _is_option(key) and is_secret(key) and value not in _HARMLESS_VALUES:
             result.append(f"{key}={MASK}")
         else:
-            result.append(masked_text(argument))
+            result.append(masked_text(argument, known=known))
         value_is_secret = (
             argument.startswith("-") and not equals and is_secret(argument.lstrip("-"))
         )
