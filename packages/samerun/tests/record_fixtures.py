@@ -1,8 +1,11 @@
 """Fixtures of the record: a checkout, and a run store of a test's own."""
 
+import contextlib
+import os
 import shutil
+import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +42,28 @@ def git(folder: Path, *arguments: str) -> str:
     identity = ("-c", "user.name=A Tester", "-c", "user.email=tester@example.org")
     command = ["git", *identity, *arguments]
     return subprocess.run(command, cwd=folder, check=True, capture_output=True).stdout.decode()
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+
+
+def forked(work: Callable[[Callable[[bytes], object]], object]) -> tuple[int, bytes]:
+    """Do work in a copy of this process; return its id once it has said something, and that."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        with contextlib.suppress(BaseException):
+            work(lambda said: os.write(writing, said))
+        os._exit(0)
+    os.close(writing)
+    said = os.read(reading, 100)
+    os.close(reading)
+    return pid, said
+
+
+def killed(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 @pytest.fixture

@@ -1,22 +1,27 @@
 """A run is repeated by one command, in a folder of its own, and compared."""
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import mlflow
 import pytest
-from record_fixtures import git
+from record_fixtures import forked, git, killed, needs_fork
 
 from samerun import cli
+from samerun.errors import RecordError
 from samerun.recorded import RecordedRun, read_run
-from samerun.reproduce import leftovers
+from samerun.reproduce import leftovers, repeat
+from samerun.store.tracking import use_store
 
 pytestmark = pytest.mark.slow  # each starts a process that imports MLflow
 
@@ -55,6 +60,17 @@ with samerun.start_run(vars(options), data, experiment="lines"):
         np.savez(Path(folder) / "weights.npz", weights=weights)
         mlflow.log_artifacts(folder, "model")
 """
+SCORE = """\
+import sys
+import mlflow
+import samerun
+from samerun.run import record_addition
+
+run = samerun.choose_run(sys.argv[1], "lines", "loss")
+record_addition(run, {})
+loss = run.data.metrics["loss"]
+mlflow.log_metric("score", 1 / loss, run_id=run.info.run_id, timestamp=run.info.end_time)
+"""
 STEPS = """\
 def step(weights, numbers):
     return weights * 0.9 + numbers.mean(axis=0) * {rate}
@@ -78,20 +94,23 @@ def state(root: Path) -> str:
     return shown + "\n".join(f"{f} {hashlib.sha256(f.read_bytes()).hexdigest()}" for f in ours)
 
 
-def train(root: Path, store: Path, *arguments: str, **variables: str) -> None:
+def typed(root: Path, store: Path, *arguments: str, **variables: str) -> None:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "SAMERUN_"))}
     address = {"MLFLOW_TRACKING_URI": f"sqlite:///{store.as_posix()}"}
     where = {"PYTHONPATH": str(root / "src"), "PYTHONIOENCODING": "utf-8"}
-    command = [sys.executable, "train.py", *arguments]
+    command = [sys.executable, *arguments]
     subprocess.run(command, cwd=root, env=kept | address | where | variables, check=True)
 
 
 def only_run(store: Path, experiment: str) -> RecordedRun:
-    import mlflow
-
     mlflow.set_tracking_uri(f"sqlite:///{store.as_posix()}")
     (run,) = mlflow.search_runs(experiment_names=[experiment], output_format="list")
     return read_run(run.info.run_id)
+
+
+def repetitions() -> list[str]:
+    runs = mlflow.search_runs(experiment_names=["reproductions"], output_format="list")
+    return sorted(run.info.run_id for run in runs)
 
 
 def samerun(*words: str, cwd: Path) -> tuple[int, str]:
@@ -115,6 +134,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, store_template: Path) -> I
     (root / "pyproject.toml").write_bytes(b'[project]\nname = "tiny-lines"\nversion = "1"\n')
     (root / "uv.lock").write_bytes(b"version = 1\n")
     (root / "train.py").write_bytes(TRAIN.encode())
+    (root / "score.py").write_bytes(SCORE.encode())
     (root / "src" / "steps" / "__init__.py").write_bytes(STEPS.format(rate=0.1).encode())
     (root / "old name.txt").write_bytes(b"one\ntwo\nthree\n")
     (root / "gone.txt").write_bytes(b"gone\n")
@@ -133,7 +153,9 @@ def project(tmp_path_factory: pytest.TempPathFactory, store_template: Path) -> I
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SAMERUN_CACHE", str(folder / "cäche"))
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store.as_posix()}")
-        train(root, store, "--note", "été à Nîmes", PYTHONHASHSEED="3", OMP_NUM_THREADS="1")
+        steering = {"PYTHONHASHSEED": "3", "OMP_NUM_THREADS": "1"}
+        typed(root, store, "train.py", "--note", "été à Nîmes", **steering)
+        typed(root, store, "score.py", only_run(store, "lines").run_id[:8])
         (root / "src" / "new.py").write_bytes(b"SHIFT = 99\n")
         (root / "src" / "steps" / "__init__.py").write_bytes(b"raise SystemExit('of today')\n")
         git(root, "add", "src/new.py")
@@ -163,6 +185,11 @@ def test_a_run_of_a_changed_checkout_comes_out_exactly_the_same(repeated: Repeat
     assert repeated.run.metrics == repeated.original.metrics != {}
     assert repeated.run.weights == repeated.original.weights != {}
     assert repeated.run.params == repeated.original.params
+
+
+def test_what_a_later_command_added_is_repeated_too(repeated: Repeated) -> None:
+    assert repeated.run.metrics["score"] == repeated.original.metrics["score"]
+    assert "then" in repeated.outcome["seconds"]
 
 
 def test_the_code_that_ran_is_that_of_then_and_not_that_of_today(
@@ -213,6 +240,87 @@ def test_variables_that_change_the_last_bits_are_as_they_were(repeated: Repeated
     assert repeated.run.trace.machine and repeated.original.trace.machine
     assert repeated.run.trace.machine.variables == repeated.original.trace.machine.variables
     assert repeated.run.trace.machine.variables["OMP_NUM_THREADS"] == "1"
+
+
+@needs_fork
+@pytest.mark.parametrize("phase", ["code", "run", "record"])
+def test_a_repetition_that_is_killed_leaves_the_checkout_alone_and_the_next_one_tidies_up(
+    phase: str, project: Project
+) -> None:
+    before = state(project.root)
+
+    def work(say: Callable[[bytes], object]) -> None:
+        def said(now: str, what: str) -> None:
+            if now == phase and what:
+                say(b"here")
+                time.sleep(60)
+
+        repeat.reproduce(read_run(project.run_id), [project.root], said=said)
+
+    pid, _ = forked(work)
+    killed(pid)
+    assert state(project.root) == before
+    (folder,) = [path for path in leftovers.place().iterdir() if path.is_dir()]
+    if phase == "record":
+        use_store()  # as any command does
+        kept = mlflow.search_runs(experiment_names=["reproductions"], output_format="list")
+        assert kept[0].info.status == "KILLED"
+    assert leftovers.remove_leftovers() == [folder]
+    assert list(leftovers.place().iterdir()) == []
+
+
+@pytest.mark.parametrize("phase", ["data", "record"])
+def test_ctrl_c_leaves_nothing(phase: str, project: Project) -> None:
+    before, runs = state(project.root), repetitions()
+
+    def said(now: str, what: str) -> None:
+        if now == phase and what:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        repeat.reproduce(read_run(project.run_id), [project.root], said=said)
+    assert state(project.root) == before
+    assert list(leftovers.place().iterdir()) == []
+    assert repetitions() == runs
+
+
+@needs_fork
+def test_two_repetitions_at_once_do_not_disturb_each_other(
+    project: Project, tmp_path: Path
+) -> None:
+    def verdict() -> str:
+        return repeat.reproduce(read_run(project.run_id), [project.root]).verdict
+
+    def work(say: Callable[[bytes], object]) -> None:
+        say(b"begins")
+        (tmp_path / "verdict").write_text(verdict())
+
+    pid, _ = forked(work)
+    assert verdict() == "exact"
+    os.waitpid(pid, 0)
+    assert (tmp_path / "verdict").read_text() == "exact"
+
+
+def test_a_run_that_does_not_end_in_time_is_not_verified(project: Project) -> None:
+    outcome = repeat.reproduce(read_run(project.run_id), [project.root], timeout=0.1)
+    assert outcome.verdict == "not verified"
+    assert "did not end within 0.1 s" in outcome.reason
+    assert list(leftovers.place().iterdir()) == []
+
+
+def test_a_full_disk_is_named(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("samerun.reproduce.data.bring", full)
+    with pytest.raises(RecordError, match=r"disk is full: .*SAMERUN_CACHE=FOLDER"):
+        repeat.reproduce(read_run(project.run_id), [project.root])
+    assert list(leftovers.place().iterdir()) == []
+
+
+def test_the_original_is_marked_where_it_is_asked_for(project: Project, repeated: Repeated) -> None:
+    repeat.mark(repeat.Outcome(**{**repeated.outcome, "notes": ()}))
+    assert read_run(project.run_id).tags["reproduced"].startswith("exact by ")
 
 
 def test_data_that_git_ignores_is_brought_along(repeated: Repeated) -> None:

@@ -38,13 +38,15 @@ def private_folder(name: str) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     # The lock comes first: nobody shall find a folder without one.
     lock = FileLock(_lock_of(folder), thread_local=False)
-    with lock:
-        folder.mkdir(mode=0o700)
-        try:
-            yield folder
-        finally:
-            remove(folder)
-    _lock_of(folder).unlink(missing_ok=True)
+    try:
+        with lock:
+            folder.mkdir(mode=0o700)
+            try:
+                yield folder
+            finally:
+                remove(folder)
+    finally:
+        _lock_of(folder).unlink(missing_ok=True)
 
 
 def remove_leftovers() -> list[Path]:
