@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from samerun.cli import add_store_option, add_trace_options
 from samerun.errors import RecordError
+from samerun.export import cli as export
 from samerun.reproduce import cli as reproduce
 from workshop import neutral_lock
 from workshop.errors import WorkshopError
@@ -68,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     add = commands.add_parser("reproduce", help="repeat a run, and compare it with itself")
     add_store_option(add)
     reproduce.add_options(add)
+
+    add = commands.add_parser("export", help="write a run as an archive that others can run again")
+    add_store_option(add)
+    export.add_options(add)
 
     add = commands.add_parser("lift", help="make a part a project of your own")
     add.add_argument("part", metavar="PART", help="part1, part2 or part3")

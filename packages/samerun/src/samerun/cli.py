@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from samerun.errors import RecordError
+from samerun.export import cli as export
 from samerun.reproduce import cli as reproduce
 
 
@@ -30,6 +31,10 @@ def _parser() -> argparse.ArgumentParser:
     add = commands.add_parser("reproduce", help="repeat a run, and compare it with itself")
     add_store_option(add)
     reproduce.add_options(add)
+
+    add = commands.add_parser("export", help="write a run as an archive that others can run again")
+    add_store_option(add)
+    export.add_options(add)
     return parser
 
 

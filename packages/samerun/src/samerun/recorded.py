@@ -52,7 +52,7 @@ def read_run(run_id: str) -> RecordedRun:
 
     run, client = find_run(run_id), MlflowClient()
     trace = fetch(run)
-    folders = [(_local(client, run), ""), *_models(client, run)]
+    folders = [(_local(client, run), ""), *models(client, run)]
     weights = {
         f"{within}{path.relative_to(folder).as_posix()}": weights_digest(path)
         for folder, within in folders
@@ -93,7 +93,7 @@ def _local(client: "MlflowClient", run: "Run") -> Path:
         return Path(client.download_artifacts(run.info.run_id, "", download.name))
 
 
-def _models(client: "MlflowClient", run: "Run") -> list[tuple[Path, str]]:
+def models(client: "MlflowClient", run: "Run") -> list[tuple[Path, str]]:
     """Return the folders of the models that a run logged: MLflow keeps them apart from it."""
     from mlflow.artifacts import download_artifacts
 

@@ -3,16 +3,25 @@
 import argparse
 from pathlib import Path
 
+from samerun.errors import RecordError
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what `reproduce` takes to a command of any name."""
-    parser.add_argument("run_id", metavar="RUN_ID", help="the run's id, or the beginning of it")
+    parser.add_argument(
+        "run_id",
+        metavar="RUN_ID|CRATE.zip",
+        help="the run's id, or the beginning of it; or a crate, as export writes it",
+    )
     parser.add_argument("--json", action="store_true", help="the outcome as JSON, for programs")
     parser.add_argument(
         "--mark", action="store_true", help="note the verdict on the run itself, as a tag"
     )
     parser.add_argument(
         "--timeout", type=seconds, metavar="TIME", help="stop the run after 90s, 30m or 2h"
+    )
+    parser.add_argument(
+        "--yes", action="store_true", help="of a crate: execute its code without being asked"
     )
     parser.set_defaults(command=reproduce)
 
@@ -37,6 +46,7 @@ def reproduce(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from samerun.process.ending import cancelled_by_signals
+    from samerun.received import repeat as crate
     from samerun.recorded import read_run
     from samerun.reproduce import repeat, view
     from samerun.root import root_of
@@ -44,12 +54,19 @@ def reproduce(options: argparse.Namespace) -> int:
 
     if options.store:
         name_store(options.store)
-    original = read_run(options.run_id)
     store = local_store(tracking_uri())
     clones = [root_of(Path.cwd()), *([root_of(store.parent)] if store else [])]
     console = Console(stderr=options.json)
-    with cancelled_by_signals(), view.progress(console) as said:
-        outcome = repeat.reproduce(original, clones, timeout=options.timeout, said=said)
+    if crate.is_one(options.run_id):
+        if options.mark:
+            raise RecordError("--mark notes the verdict on a run of the store. A crate is none.")
+        outcome = crate.reproduce(
+            Path(options.run_id), clones, console, yes=options.yes, timeout=options.timeout
+        )
+    else:
+        original = read_run(options.run_id)
+        with cancelled_by_signals(), view.progress(console) as said:
+            outcome = repeat.reproduce(original, clones, timeout=options.timeout, said=said)
     if options.mark:
         repeat.mark(outcome)
     if options.json:

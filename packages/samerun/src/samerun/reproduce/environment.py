@@ -39,10 +39,13 @@ class Python:
         return self.executable.parent
 
 
-def choose(trace: Trace, tree: Path, made: Path, clones: Iterable[Path]) -> Python:
+def choose(
+    trace: Trace, tree: Path, made: Path, clones: Iterable[Path], *, build: bool = True
+) -> Python:
     """Return this environment if it is the recorded one, else another, built as `made`.
 
     tree : the code of the run, with its uv.lock
+    build : whether another one may be built
 
     Raises
     ------
@@ -60,6 +63,12 @@ def choose(trace: Trace, tree: Path, made: Path, clones: Iterable[Path]) -> Pyth
     ):
         return Python(Path(sys.executable), Path(sys.prefix), "this one: the same packages")
     why = _in_words(others) if others else f"Python {_version(trace)}"
+    if not build:
+        raise Obstacle(
+            f"The run had other packages ({why}). To install what a stranger's lock names would "
+            "run code without a sandbox. If you trust it, install them yourself, from code/ of "
+            "the unpacked crate, and start this there."
+        )
     uv = os.environ.get("UV") or shutil.which("uv")
     if uv is None:
         raise Obstacle(f"The run had other packages ({why}), and there is no uv to install them.")

@@ -46,6 +46,8 @@ def repetition(store: Path, params: Mapping[str, str]) -> "Run | None":
     Obstacle
         There are several, and none or more than one of them has these parameters.
     """
+    if store.is_symlink():
+        raise Obstacle("The repetition put a link to another store in the place of its own.")
     client = _client(store)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     runs: list[Run] = client.search_runs(experiments)
@@ -94,7 +96,7 @@ def kept(run: "Run", store: Path, repeats: str) -> Iterator[str]:
                 ours.log_batch(run_id, tags=part)
             if run.inputs and run.inputs.dataset_inputs:
                 ours.log_inputs(run_id, run.inputs.dataset_inputs)
-            for folder, name in _artifacts(theirs, run):
+            for folder, name in _artifacts(theirs, run, store.parent):
                 ours.log_artifacts(run_id, str(folder), name)
             yield run_id
         ours.set_terminated(run_id, run.info.status, run.info.end_time)
@@ -104,17 +106,28 @@ def kept(run: "Run", store: Path, repeats: str) -> Iterator[str]:
         raise
 
 
-def _artifacts(client: "MlflowClient", run: "Run") -> list[tuple[Path, str | None]]:
+def _artifacts(client: "MlflowClient", run: "Run", tree: Path) -> list[tuple[Path, str | None]]:
     """Return the folders of a run's artifacts, with the names that they have in it.
 
     MLflow keeps models apart from their run, and shows them as if they lay in it.
+
+    Raises
+    ------
+    Obstacle
+        One lies, or leads, outside of the folder of the repetition: a stranger's code could have
+        files of this person taken for its own.
     """
     places: list[tuple[str, str | None]] = [(run.info.artifact_uri, None)]
     for output in run.outputs.model_outputs if run.outputs else ():
         model = client.get_logged_model(output.model_id)
         places.append((model.artifact_location, model.name))
     folders = [(Path(url2pathname(urlsplit(place).path)), name) for place, name in places]
-    return [(folder, name) for folder, name in folders if folder.is_dir()]
+    found = [(folder, name) for folder, name in folders if folder.is_dir()]
+    for folder, _ in found:
+        for path in (folder, *folder.rglob("*")):
+            if not path.resolve().is_relative_to(tree.resolve()):
+                raise Obstacle(f"The repetition left an artifact that leads elsewhere: {path}")
+    return found
 
 
 def _client(store: Path) -> "MlflowClient":

@@ -24,6 +24,7 @@ REPRODUCED = "reproduced"  # a tag of the original, set by `mark`
 FOLDER = "reproduction"  # of the repetition's artifacts
 
 Note = Callable[[str], None]
+Sandbox = Callable[[Path], Sequence[str]]
 Said = Callable[[str, str], None]  # a phase, and what is known of it by now; "" as it begins
 
 
@@ -51,7 +52,8 @@ def reproduce(
     clones: Sequence[Path],
     *,
     timeout: float | None = None,
-    sandbox: Sequence[str] = (),
+    sandbox: Sandbox = lambda folder: (),
+    build: bool = True,
     said: Said = lambda phase, what: None,
 ) -> Outcome:
     """Repeat a run, record that in the present store, and compare the two.
@@ -63,7 +65,10 @@ def reproduce(
     ----------
     clones : checkouts that may have the commit and the data, the likeliest first
     timeout : for the run itself, in seconds
-    sandbox : words to put before the command, which lock it in
+    sandbox : from the folder that it may write to, the words to put before the command, which lock
+        it in
+    build : another environment if this one has other packages: it runs code of the project, and
+        outside of the sandbox
     said : is told of every phase as it begins, goes on and ends
 
     Raises
@@ -75,7 +80,7 @@ def reproduce(
     phases = _Phases(said)
     try:
         with leftovers.private_folder(original.run_id[:8]) as folder:
-            return _repeat(original, clones, folder, phases, timeout, sandbox)
+            return _repeat(original, clones, folder, phases, timeout, sandbox, build)
     except Obstacle as obstacle:
         reason = masked_text(str(obstacle))
         return Outcome(original.run_id, None, "not verified", reason, phases.seconds)
@@ -97,17 +102,18 @@ def _repeat(
     folder: Path,
     phases: "_Phases",
     timeout: float | None,
-    sandbox: Sequence[str],
+    sandbox: Sandbox,
+    build: bool,
 ) -> Outcome:
     trace, store = original.trace, folder / "project" / keeping.STORE
     command.recorded_words(trace)  # what has none need not begin
-    place = _prepare(trace, original.files / TRACE, folder / "project", clones, phases)
+    place = _prepare(trace, original.files / TRACE, folder / "project", clones, phases, build)
 
     def run(trace: Trace, place: _Place, output: str, repetition: str, note: Note) -> list[str]:
         """Run a command; return why it did not end well, in one text if at all."""
         renamed = (original.run_id, repetition)
         start = command.start(trace, place.tree, place.python, store, renamed)
-        status = training.train(start, folder / output, timeout, note, sandbox)
+        status = training.train(start, folder / output, timeout, note, sandbox(folder))
         return _failure(status, timeout, folder / output)
 
     with phases("run") as note:
@@ -123,7 +129,8 @@ def _repeat(
         try:
             if not _same_code(added, place.trace):
                 stored = original.files / TRACE / f"{ADDED}{number}"
-                place = _prepare(added, stored, folder / f"project-{number}", clones, phases)
+                tree = folder / f"project-{number}"
+                place = _prepare(added, stored, tree, clones, phases, build)
             with phases("then") as note:
                 output = f"output-{number}.txt"
                 doubts += run(added, place, output, again.info.run_id, lambda line: None)
@@ -155,7 +162,12 @@ class _Place:
 
 
 def _prepare(
-    trace: Trace, stored: Path, tree: Path, clones: Sequence[Path], phases: "_Phases"
+    trace: Trace,
+    stored: Path,
+    tree: Path,
+    clones: Sequence[Path],
+    phases: "_Phases",
+    build: bool,
 ) -> _Place:
     """Bring together what a command needs; `stored` is the folder of its trace."""
     doubts = []
@@ -168,7 +180,8 @@ def _prepare(
         commit = trace.code.commit[:12] if trace.code.commit else "no commit"
         note(f"{commit}, {len(trace.code.changed) or 'no'} changed files")
     with phases("environment") as note:
-        python = environment.choose(trace, tree, tree.with_name(f"{tree.name}-python"), clones)
+        made = tree.with_name(f"{tree.name}-python")
+        python = environment.choose(trace, tree, made, clones, build=build)
         note(python.chosen)
     with phases("data") as note:
         note(data.bring(tree, trace, clones))

@@ -1,0 +1,652 @@
+"""A crate from a stranger is refused when it asks for more than to run a script of its own."""
+
+import dataclasses
+import io
+import json
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from record_fixtures import git
+
+from samerun.code.checkout import Code
+from samerun.code.known import KnownFile
+from samerun.command.repeat import Command
+from samerun.data import Data
+from samerun.errors import RecordError
+from samerun.export import packing, record, sources, write
+from samerun.export.about import Author
+from samerun.machine.description import Environment, Machine
+from samerun.received import safety, trust
+from samerun.received.read import Crate, read_crate
+from samerun.received.repeat import readable_lines
+from samerun.received.safety import Limits
+from samerun.recorded import RecordedRun
+from samerun.trace import Trace, to_json
+
+WHEN = ("2026-11-25T10:00:00+00:00", "2026-11-25T10:01:00+00:00")
+Members = dict[str, packing.Member]
+Change = Callable[[Trace], Trace]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("projèct") / "clone"
+    root.mkdir()
+    (root / "train.py").write_bytes(b"print('one')\n")
+    (root / "conf").mkdir()
+    (root / "conf" / "config.yaml").write_bytes(b"seed: 1\n")
+    (root / ".gitattributes").write_bytes(b"*.png binary\n")
+    (root / "LICENSE").write_bytes(b"As you like it.\n")
+    git(root, "init", "-q", "-b", "main")
+    git(root, "add", ".")
+    git(root, "commit", "-q", "-m", "first")
+    git(root, "commit", "-q", "--allow-empty", "-m", "second")
+    return root
+
+
+PATCH = b"""\
+diff --git a/train.py b/train.py
+--- a/train.py
++++ b/train.py
+@@ -1 +1 @@
+-print('one')
++print('two')
+"""
+
+
+def trace_of(root: Path, patch: bytes = PATCH) -> Trace:
+    return Trace(
+        started="2026-11-25T10:00:00+00:00",
+        seed=1,
+        script="train.py",
+        directory="/somewhere",
+        command=("train.py", "seed=1"),
+        overrides=("seed=1",),
+        config={"seed": 1, "api_key": "***"},
+        code=Code(git(root, "rev-parse", "HEAD").strip(), "main", True, ("train.py",)),
+        data=Data("table", "0123", "data/table.csv"),
+        environment=Environment("CPython 3.11.9"),
+        machine=Machine("Linux", "a processor", 2, 2, variables={"OMP_NUM_THREADS": "1"}),
+        problems={},
+        repeat=Command(("uv", "run", "train.py", "seed=1", "model/kind=small", "~model.dropout")),
+        patch=patch,
+        packages=("numpy==2.0.0",),
+        files=(KnownFile("train.py", "imported", "00", 3, "commit"),),
+    )
+
+
+@pytest.fixture
+def crate_of(project: Path, tmp_path: Path) -> Callable[..., Members]:
+    """What makes the members of a crate, of the usual trace or of a changed one."""
+
+    def make(change: Change = lambda trace: trace, patch: bytes = PATCH) -> Members:
+        trace = change(trace_of(project, patch))
+        artifacts = tmp_path / "artifacts"
+        artifacts.mkdir(exist_ok=True)
+        points = [(0, 0.1 + 0.2), (1, float("nan")), (2, float("-inf"))]
+        metrics = {"loss": points, "accuracy": [(0, 1 / 3)]}
+        run = RecordedRun(
+            "ab" * 16, "a run", "FINISHED", {"k": "v"}, {"seed": "1"}, metrics, trace, {}, artifacts
+        )
+        taken = sources.take(project, git(project, "rev-parse", "HEAD").strip(), PATCH)
+        files: Members = {
+            "trace/trace.json": to_json(trace).encode(),
+            "trace/config.yaml": b"seed: 1\n",
+            "trace/packages.txt": b"numpy==2.0.0\n",
+            "artifacts/model/weights.npz": b"\0\1",
+        }
+        if patch:
+            files["trace/changes.patch"] = patch
+        return write.contents(run, taken, files, {}, Author("Ada"), WHEN)
+
+    return make
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Callable[..., Crate]:
+    """What packs members and opens the crate in a new folder."""
+
+    def pack_and_read(members: Mapping[str, packing.Member], **limits: int) -> Crate:
+        packing.pack(members, tmp_path / "run.zip")
+        return read_crate(tmp_path / "run.zip", tmp_path / "opened", Limits(**limits))
+
+    return pack_and_read
+
+
+@pytest.fixture
+def unpacked(tmp_path: Path) -> Callable[..., Mapping[str, str]]:
+    """What makes an archive of raw entries, with no list of sums, and unpacks it."""
+
+    def write_and_unpack(
+        *entries: tuple[zipfile.ZipInfo | str, bytes], **limits: int
+    ) -> Mapping[str, str]:
+        path = tmp_path / "raw.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for info, content in entries:
+                archive.writestr(info, content)
+        return safety.unpack(path, tmp_path / "target" / "crate", Limits(**limits))
+
+    return write_and_unpack
+
+
+def altered(members: Members, name: str, **values: object) -> Members:
+    said = json.loads(members[name])
+    return members | {name: json.dumps(said | values).encode()}
+
+
+# ------------------------------------------------------------------------------ one that is good
+
+
+def test_a_crate_gives_back_the_run_to_the_last_bit(crate_of, opened) -> None:
+    crate = opened(crate_of())
+    run = crate.run
+    assert (run.run_id, run.name, run.status) == ("ab" * 16, "a run", "FINISHED")
+    assert run.params == {"seed": "1"} and run.tags == {"k": "v"}
+    assert repr(run.metrics["loss"]) == "[(0, 0.30000000000000004), (1, nan), (2, -inf)]"
+    assert run.metrics["accuracy"] == [(0, 1 / 3)]
+    assert run.trace.patch == PATCH
+    assert run.trace.packages == ("numpy==2.0.0",)
+    assert (run.files / "model" / "weights.npz").read_bytes() == b"\0\1"
+    assert (run.files / "trace" / "changes.patch").read_bytes() == PATCH
+    assert crate.changed == ("train.py",)
+
+
+def test_the_commit_is_made_again_from_the_files(crate_of, opened, project: Path) -> None:
+    crate = opened(crate_of())
+    commit = git(project, "rev-parse", "HEAD").strip()
+    assert git(crate.clone, "rev-parse", "refs/heads/recorded").strip() == commit
+    assert git(crate.clone, "show", "recorded:train.py") == "print('one')\n"
+    assert git(crate.clone, "log", "--oneline", "recorded").count("\n") == 1
+    assert git(crate.clone, "show", f"{crate.sources.directory}:train.py") == "print('two')\n"
+
+
+def test_data_of_the_crate_lie_where_a_clone_has_them(crate_of, opened) -> None:
+    crate = opened(crate_of() | {"data/tables/one.csv": b"1,2\n"})
+    assert (crate.clone / "tables" / "one.csv").read_bytes() == b"1,2\n"
+
+
+def test_an_archive_inside_stays_a_file(crate_of, opened, tmp_path: Path) -> None:
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("../../zeros", bytes(50 * safety.MEGABYTE))
+    crate = opened(crate_of() | {"artifacts/inner.zip": inner.getvalue()})
+    assert (crate.run.files / "inner.zip").read_bytes() == inner.getvalue()
+    assert not list(tmp_path.rglob("zeros"))
+
+
+# ------------------------------------------------------------------------------- names in archives
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../outside",
+        "artifacts/../../outside",
+        "/etc/passwd",
+        "C:/Windows/outside",
+        "c:outside",
+        "..\\outside",
+        "artifacts\\outside",
+        "//server/share/outside",
+        "artifacts/./x",
+        "artifacts//x",
+        "artifacts/con",
+        "artifacts/NUL.txt",
+        "artifacts/com1.tar.gz",
+        "artifacts/LPT¹",
+        "artifacts/x:stream",
+        "artifacts/x.",
+        "artifacts/x ",
+        "artifacts/x\n",
+        "artifacts/\x1b[2J",
+        "artifacts/\u202egnp.exe",
+        "code/.git/hooks/post-checkout",
+        "code/.GIT/config",
+        "code/sub/.git/config",
+        "code/.git./config",
+        "code/.g\u200cit/config",
+        "code/git~1/config",
+        "code/．git/config",
+        "a/" * 40 + "x",
+        "x" * 300,
+    ],
+)
+def test_a_path_that_leaves_the_folder_or_means_something_else_is_refused(
+    name: str, unpacked, tmp_path: Path
+) -> None:
+    with pytest.raises(RecordError, match="refused"):
+        unpacked((zipfile.ZipInfo(name), b"x"))
+    assert not [path for path in tmp_path.rglob("*") if path.name != "raw.zip"]
+
+
+def test_names_that_are_one_file_on_some_systems_are_refused(unpacked) -> None:
+    with pytest.raises(RecordError, match="one file on some systems"):
+        unpacked(("a/Name", b"x"), ("a/name", b"y"))
+
+
+def test_the_same_name_twice_is_refused(unpacked) -> None:
+    with pytest.warns(UserWarning), pytest.raises(RecordError, match="one file on some systems"):
+        unpacked(("a", b"x"), ("a", b"y"))
+
+
+def test_a_name_that_is_file_and_folder_is_refused(unpacked) -> None:
+    with pytest.raises(RecordError, match="a file and a folder"):
+        unpacked(("a/b", b"x"), ("a", b"y"))
+
+
+def test_a_link_is_refused(unpacked) -> None:
+    link = zipfile.ZipInfo("artifacts/link")
+    link.external_attr = 0o120777 << 16
+    with pytest.raises(RecordError, match="is a link"):
+        unpacked((link, b"/etc/passwd"))
+
+
+def test_a_device_node_is_refused(unpacked) -> None:
+    device = zipfile.ZipInfo("artifacts/device")
+    device.external_attr = 0o020666 << 16
+    with pytest.raises(RecordError, match="no plain file"):
+        unpacked((device, b""))
+
+
+def test_folders_of_an_archive_are_no_harm(unpacked, tmp_path: Path) -> None:
+    folder = zipfile.ZipInfo("a/")
+    folder.external_attr = 0o040755 << 16
+    assert unpacked((folder, b""), ("a/b", b"x")).keys() == {"a/b"}
+    assert (tmp_path / "target" / "crate" / "a" / "b").read_bytes() == b"x"
+
+
+# --------------------------------------------------------------------------------------- sizes
+
+
+def test_a_file_that_unpacks_to_far_more_than_it_weighs_is_refused(unpacked) -> None:
+    with pytest.raises(RecordError, match="unpacks to 4 MB from"):
+        unpacked(("zeros", bytes(4 * safety.MEGABYTE)), small=safety.MEGABYTE)
+
+
+def test_many_files_that_unpack_to_far_more_than_they_weigh_are_refused(unpacked) -> None:
+    files = [(f"zeros/{number}", bytes(safety.MEGABYTE)) for number in range(12)]
+    with pytest.raises(RecordError, match="unpacks to 12 MB from"):
+        unpacked(*files, small=2 * safety.MEGABYTE)
+
+
+def test_more_bytes_than_a_crate_has_are_refused(unpacked) -> None:
+    with pytest.raises(RecordError, match="more than 1"):
+        unpacked(("a", bytes(range(256)) * 8192), size=safety.MEGABYTE)
+
+
+def test_more_files_than_a_crate_has_are_refused(unpacked) -> None:
+    with pytest.raises(RecordError, match="it holds 4 files, more than 3"):
+        unpacked(*((str(number), b"") for number in range(4)), files=3)
+
+
+def test_a_size_that_is_a_lie_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "run.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", b"x" * 100_000)
+    honest = (100_000).to_bytes(4, "little")
+    assert path.read_bytes().count(honest) == 2
+    path.write_bytes(path.read_bytes().replace(honest, (10).to_bytes(4, "little")))
+    with pytest.raises(RecordError, match="damaged"):
+        safety.unpack(path, tmp_path / "out")
+    assert not (tmp_path / "out" / "a").exists() or (tmp_path / "out" / "a").stat().st_size <= 10
+
+
+def test_files_that_lie_over_one_another_are_refused() -> None:
+    members = [zipfile.ZipInfo(name) for name in "abcd"]
+    for info in members:
+        info.file_size = info.compress_size = 1000
+    with pytest.raises(RecordError, match="lie over one another"):
+        safety._checked(members, 3999, safety.USUAL)
+    assert len(safety._checked(members, 4000, safety.USUAL)) == 4
+
+
+def test_an_encrypted_file_is_refused() -> None:
+    info = zipfile.ZipInfo("a")
+    info.flag_bits = safety.ENCRYPTED
+    with pytest.raises(RecordError, match="encrypted"):
+        safety._checked([info], 100, safety.USUAL)
+
+
+def test_an_unusual_compression_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a", b"x")
+    with pytest.raises(RecordError, match="unusual way"):
+        safety.unpack(path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04" + bytes(50)])
+def test_what_is_no_archive_is_said_to_be_none(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "run.zip").write_bytes(content)
+    with pytest.raises(RecordError, match="no zip archive"):
+        safety.unpack(tmp_path / "run.zip", tmp_path / "out")
+
+
+# -------------------------------------------------------------------------------- altered files
+
+
+def repacked(path: Path, change: Callable[[dict[str, bytes]], object]) -> None:
+    """Change the files of a crate, and leave its list of sums as it was."""
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    change(files)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda files: files.update({"code/train.py": b"evil()\n"}), "were altered.*code/train.py"),
+        (lambda files: files.pop("metrics.csv"), "are missing.*metrics.csv"),
+        (lambda files: files.update({"code/more.py": b""}), "are not in.*code/more.py"),
+    ],
+)
+def test_a_file_that_was_altered_lost_or_added_is_named(
+    change, said: str, crate_of, tmp_path: Path
+) -> None:
+    packing.pack(crate_of(), tmp_path / "run.zip")
+    repacked(tmp_path / "run.zip", change)
+    with pytest.raises(RecordError, match=said):
+        read_crate(tmp_path / "run.zip", tmp_path / "out")
+
+
+def test_an_archive_of_something_else_is_no_crate(opened) -> None:
+    with pytest.raises(RecordError, match="no crate of samerun's: it lacks ro-crate"):
+        opened({"a.txt": b"x"})
+
+
+def test_a_crate_of_another_profile_is_no_run(crate_of, opened) -> None:
+    members = crate_of()
+    text = members["ro-crate-metadata.json"].replace(b"wfrun/process/0.5", b"wfrun/other/0.5")
+    with pytest.raises(RecordError, match="does not follow the profile"):
+        opened(members | {"ro-crate-metadata.json": text})
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("run.json", b"[]"),
+        ("run.json", b"{"),
+        ("run.json", b"[" * 100_000),
+        ("trace/trace.json", b"[" * 100_000),
+        ("trace/trace.json", b"{}"),
+        ("trace/trace.json", b"\xff"),
+        ("trace/packages.txt", b"\xff"),
+        ("ro-crate-metadata.json", b"[" * 100_000),
+        ("ro-crate-metadata.json", b'{"@graph": [1]}'),
+    ],
+)
+def test_what_cannot_be_read_is_named(name: str, content: bytes, crate_of, opened) -> None:
+    with pytest.raises(RecordError, match=r"cannot be read|has the form"):
+        opened(crate_of() | {name: content})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"metrics": {"loss": [[True, 1.0]]}},
+        {"metrics": {"loss": [["1", 1.0]]}},
+        {"metrics": {"loss": [[1, None]]}},
+        {"params": {"seed": 1}},
+        {"run_id": None},
+        {"modes": {"train.py": 1}},
+    ],
+)
+def test_a_run_of_other_types_is_refused(values: dict, crate_of, opened) -> None:
+    with pytest.raises(RecordError, match="cannot be read"):
+        opened(altered(crate_of(), record.NAME, **values))
+
+
+def test_a_crate_of_a_newer_form_is_named(crate_of, opened) -> None:
+    with pytest.raises(RecordError, match="has the form 99, expected 1"):
+        opened(altered(crate_of(), record.NAME, schema=99))
+
+
+# ------------------------------------------------------------------------------------------ code
+
+
+def test_code_that_is_not_that_of_the_commit_is_refused(crate_of, opened) -> None:
+    with pytest.raises(RecordError, match="not those that ran"):
+        opened(crate_of() | {"code/train.py": b"evil()\n"})
+
+
+def test_code_that_claims_to_be_of_another_commit_is_refused(crate_of, opened, project) -> None:
+    other = git(project, "rev-parse", "HEAD~1").strip()
+
+    def claims(trace: Trace) -> Trace:
+        return replace(trace, code=replace(trace.code, commit=other))
+
+    with pytest.raises(RecordError, match="commit of the crate is another one"):
+        opened(crate_of(claims))
+
+
+def test_a_commit_with_other_files_is_refused(crate_of, opened) -> None:
+    members = crate_of()
+    commit = members["commit"].replace(members["commit"][5:45], b"0" * 40)
+    with pytest.raises(RecordError, match="commit of the crate has other files"):
+        opened(members | {"commit": commit})
+
+
+def test_a_patch_that_is_not_that_of_the_code_is_refused(crate_of, opened) -> None:
+    with pytest.raises(RecordError, match=r"patch of the crate (does not fit|leads to)"):
+        opened(crate_of(patch=PATCH.replace(b"two", b"evil")))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [".git/hooks/post-checkout", "../outside", "/tmp/outside", ".GIT/config", "sub/.git/config"],
+)
+def test_a_patch_that_touches_git_or_leaves_the_project_is_refused(
+    path: str, crate_of, opened, tmp_path: Path
+) -> None:
+    evil = (
+        f"diff --git a/{path} b/{path}\nnew file mode 100755\n--- /dev/null\n+++ b/{path}\n"
+        "@@ -0,0 +1 @@\n+evil\n"
+    ).encode()
+    with pytest.raises(RecordError, match="patch of the crate does not fit"):
+        opened(crate_of(patch=PATCH + evil))
+    assert not list(tmp_path.rglob("post-checkout"))
+
+
+@pytest.mark.parametrize("name", [".gitattributes", "conf/.gitattributes", ".gitmodules"])
+def test_a_patch_that_changes_how_git_treats_files_is_refused(name: str) -> None:
+    with pytest.raises(RecordError, match="by which git treats other files"):
+        trust.check_patch({name: (None, "100644")})
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [("120000", "is a link"), ("160000 " + "0" * 40, "is a submodule"), ("7", "7")],
+)
+def test_links_and_submodules_among_the_code_are_refused(mode, said, crate_of, opened) -> None:
+    with pytest.raises(RecordError, match=said):
+        opened(altered(crate_of(), record.NAME, modes={"train.py": mode}))
+
+
+def test_a_patch_that_makes_a_link_is_refused() -> None:
+    with pytest.raises(RecordError, match="is a link"):
+        trust.check_patch({"weights": ("100644", "120000")})
+
+
+# -------------------------------------------------------------------------------------- commands
+
+
+def commanded(*words: str, folder: str = ".") -> Change:
+    return lambda trace: replace(trace, repeat=Command(words, folder))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("sh", "-c", "evil"),
+        ("uv", "run", "sh", "-c", "evil"),
+        ("uv", "pip", "install", "evil"),
+        ("uv", "run", "--with", "evil", "train.py"),
+        ("uv", "run", "python", "-c", "evil"),
+        ("uv", "run", "python", "-X", "x", "train.py"),
+        ("uv", "run", "other.py"),
+        ("uv", "run", "../train.py"),
+        ("uv", "run", "/tmp/train.py"),
+        ("uv", "run", "https://example.org/train.py"),
+        ("uv", "run", "conf/config.yaml"),
+        ("uv", "run", "python", "-m", "http.server"),
+        ("uv", "run", "mlflow", "server"),
+        ("jupyter", "execute", "x.ipynb"),
+        ("uv", "run"),
+        ("uv",),
+    ],
+)
+def test_a_command_that_is_no_script_of_the_project_is_refused(words, crate_of, opened) -> None:
+    with pytest.raises(RecordError, match="not one of a script of the project"):
+        opened(crate_of(commanded(*words)))
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "hydra.run.dir=/home/me",
+        "hydra.run.dir=../../x",
+        "--config-dir=/tmp",
+        "/etc/passwd",
+        "data.root=~/secrets",
+        "hydra.searchpath=[file:///tmp]",
+        "storage=postgresql://example.org/x",
+        "out=C:\\Windows",
+        "out=\\\\server\\share",
+        "+model._target_=os.system",
+        "note=\x1b[2J",
+        "note=a\nb",
+    ],
+)
+def test_an_argument_that_leads_elsewhere_is_refused(argument: str, crate_of, opened) -> None:
+    with pytest.raises(RecordError, match="refused: the argument"):
+        opened(crate_of(commanded("uv", "run", "train.py", argument)))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("uv", "run", "train.py", "--config-name", "mine", "model.hidden=[512,512]", "+x={a:1}"),
+        ("python", "train.py", "--strength", "0.3"),
+        ("uv", "run", "python", "-m", "train"),
+        ("uv", "run", "train.py", "override hydra/launcher=laptop", "~model/dropout", "a=b/c.d"),
+    ],
+)
+def test_a_script_of_the_project_with_its_arguments_is_taken(words, crate_of, opened) -> None:
+    assert opened(crate_of(commanded(*words))).run.trace.repeat.words == words
+
+
+@pytest.mark.parametrize("folder", ["..", "/tmp", "conf/../..", "C:/x"])
+def test_a_command_in_a_folder_outside_is_refused(folder: str, crate_of, opened) -> None:
+    with pytest.raises(RecordError, match="refused: the path"):
+        opened(crate_of(commanded("uv", "run", "train.py", folder=folder)))
+
+
+def test_a_script_is_found_from_the_folder_where_its_command_was_typed(crate_of, opened) -> None:
+    assert opened(crate_of(commanded("uv", "run", "../train.py", folder="conf")))
+
+
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "GLIBC_TUNABLES", "PATH", "PYTHONSTARTUP"])
+def test_a_variable_that_loads_other_code_is_refused(name: str, crate_of, opened) -> None:
+    def sets(trace: Trace) -> Trace:
+        return replace(trace, machine=replace(trace.machine, variables={name: "evil"}))
+
+    with pytest.raises(RecordError, match=f"sets the variable '{name}'"):
+        opened(crate_of(sets))
+
+
+@pytest.mark.parametrize("name", ["LD_LIBRARY_PATH", "PYTHONPATH", "GIT_SSH_COMMAND", "http_proxy"])
+def test_a_variable_of_no_library_that_a_trace_knows_is_refused(name, crate_of, opened) -> None:
+    with pytest.raises(RecordError, match=f"sets the variable '{name}'"):
+        opened(crate_of(lambda trace: replace(trace, variables={name: "evil"})))
+
+
+@pytest.mark.parametrize(
+    "remote", ["ext::sh -c evil", "--upload-pack=evil", "file:///etc", "https://x\nevil", "-x@y:z"]
+)
+def test_a_remote_that_is_no_address_is_refused(remote: str, crate_of, opened) -> None:
+    def has(trace: Trace) -> Trace:
+        return replace(trace, code=replace(trace.code, remote=remote))
+
+    with pytest.raises(RecordError, match="names the remote"):
+        opened(crate_of(has))
+
+
+@pytest.mark.parametrize("commit", ["HEAD", "--output=x", "main", "0" * 39])
+def test_a_commit_that_is_no_name_of_one_is_refused(commit: str, crate_of, opened) -> None:
+    def has(trace: Trace) -> Trace:
+        return replace(trace, code=replace(trace.code, commit=commit))
+
+    with pytest.raises(RecordError, match="names the commit"):
+        opened(crate_of(has))
+
+
+@pytest.mark.parametrize("kind", ["imported", "data", "imported later", "other"])
+def test_a_file_of_the_trace_that_lies_outside_is_refused(kind: str, crate_of, opened) -> None:
+    file = KnownFile("../../.ssh/id", kind, "00", 3)
+    with pytest.raises(RecordError, match="leads out of its folder"):
+        opened(crate_of(lambda trace: replace(trace, files=(file,))))
+
+
+def test_a_trace_without_a_command_can_be_looked_at(crate_of, opened) -> None:
+    crate = opened(crate_of(lambda trace: replace(trace, repeat=None)))
+    assert dataclasses.is_dataclass(crate.run)
+
+
+@pytest.mark.parametrize("end", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\r"])
+def test_no_line_of_a_patch_is_hidden_from_who_is_asked(end: str) -> None:
+    patch = f"diff --git a/x b/x\n+a{end}GIT binary patch\n+evil()\n".encode()
+    assert "+evil()" in list(readable_lines(patch))
+
+
+def test_the_bytes_of_a_picture_are_not_shown() -> None:
+    patch = b"diff --git a/x b/x\nGIT binary patch\nzcmV\n\ndiff --git a/y b/y\n+one\n"
+    shown = [line for line in readable_lines(patch) if line]
+    assert shown == ["diff --git a/x b/x", "GIT binary patch", "diff --git a/y b/y", "+one"]
+
+
+# ------------------------------------------------------------------------- what was added later
+
+
+@pytest.fixture
+def with_addition(crate_of, project) -> Callable[..., Members]:
+    def make(change: Change) -> Members:
+        added = to_json(change(trace_of(project))).encode()
+        files = {"trace/added-1/trace.json": added, "trace/added-1/changes.patch": PATCH}
+        return crate_of() | files
+
+    return make
+
+
+def test_what_was_added_to_a_run_later_comes_along(with_addition, opened) -> None:
+    crate = opened(with_addition(commanded("uv", "run", "train.py", "evaluate=true")))
+    assert (crate.run.files / "trace" / "added-1" / "changes.patch").read_bytes() == PATCH
+
+
+def test_the_command_of_an_addition_is_looked_at_as_well(with_addition, opened) -> None:
+    with pytest.raises(RecordError, match="not one of a script of the project"):
+        opened(with_addition(commanded("uv", "run", "sh", "-c", "evil")))
+
+
+def test_an_addition_of_other_code_is_refused(with_addition, opened) -> None:
+    def of_another_commit(trace: Trace) -> Trace:
+        return replace(trace, code=replace(trace.code, commit="0" * 40))
+
+    with pytest.raises(RecordError, match="ran other code"):
+        opened(with_addition(of_another_commit))
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"{}", b"\xff"])
+def test_an_addition_that_cannot_be_read_is_named(content: bytes, crate_of, opened) -> None:
+    with pytest.raises(RecordError, match=r"cannot be read|has the form"):
+        opened(crate_of() | {"trace/added-1/trace.json": content})
+
+
+def test_an_addition_without_a_number_is_named(crate_of, opened) -> None:
+    with pytest.raises(RecordError, match="cannot be read"):
+        opened(crate_of() | {"trace/added-x/trace.json": b"{}"})
