@@ -200,7 +200,8 @@ def _known_files(used: Used, state: State, root: Path) -> list[KnownFile]:
 def _data(dataset: Dataset | None) -> Data | None:
     if dataset is None:
         return None
-    return Data(str(dataset.name), str(dataset.digest), str(dataset.source))
+    rows = {str(split): int(n) for split, n in getattr(dataset, "rows", {}).items()}
+    return Data(str(dataset.name), str(dataset.digest), str(dataset.source), rows=rows)
 
 
 def _seed(config: Mapping[str, object]) -> int | None:

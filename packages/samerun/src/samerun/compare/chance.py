@@ -1,0 +1,125 @@
+"""How far a result lies from the true one by chance alone: intervals, and differences beyond it.
+
+Only for shares of rows, such as an accuracy: how far a loss may vary, no record says.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from samerun.compare.intervals import wilson_interval
+from samerun.compare.results import last_value
+
+if TYPE_CHECKING:
+    from samerun.recorded import RecordedRun
+
+ACCURACY = re.compile(r"(?:^|[^a-z])(?:accuracy|acc|error_rate)(?:$|[^a-z])", re.I)
+MOST_ROWS = 10**9
+
+
+@dataclass(frozen=True)
+class Share:
+    """A metric that is a share of rows, with its interval of 95 % (Wilson).
+
+    rows : of how many
+    """
+
+    value: float
+    rows: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return wilson_interval(round(self.value * self.rows), self.rows)
+
+
+def share(run: "RecordedRun", metric: str, value: float | None = None) -> Share | None:
+    """Return a metric of a run as a share; None if it is none, or its rows are not on record.
+
+    By its name it is an accuracy, and it is a whole number of rows. How many there are is taken
+    from the trace, by the name of the split in that of the metric (`val_accuracy`), or from the
+    interval that the run logged beside it (`test_accuracy_low`, `test_accuracy_high`).
+
+    value : at some step; otherwise the last one
+    """
+    if value is None:
+        value = last_value(run.metrics.get(metric, ()))
+    if value is None or not 0 <= value <= 1 or not ACCURACY.search(metric):
+        return None
+    rows = _rows_of_split(run, metric) or _rows_of_interval(run, metric)
+    if not rows or abs(value * rows - round(value * rows)) > 1e-3:
+        return None
+    return Share(value, rows)
+
+
+def _rows_of_split(run: "RecordedRun", metric: str) -> int | None:
+    words = re.split(r"[^a-z0-9]+", metric.lower())
+    rows = run.trace.data.rows if run.trace.data else {}
+    named = [count for split, count in rows.items() if split.lower() in words]
+    return named[0] if len(named) == 1 else None
+
+
+def _rows_of_interval(run: "RecordedRun", metric: str) -> int | None:
+    """Return the rows by which the interval that was logged beside a metric is as wide as it is."""
+    value, low, high = (
+        last_value(run.metrics.get(f"{metric}{end}", ())) for end in ("", "_low", "_high")
+    )
+    if value is None or low is None or high is None:
+        return None
+    if not -1e-9 <= low <= value + 1e-9 <= high + 2e-9 <= 1 + 3e-9:  # as they were rounded
+        return None
+    least, most = 1, MOST_ROWS
+    while least < most:  # the interval is the narrower, the more rows there are
+        rows = (least + most) // 2
+        if _width(value, rows) > high - low + 1e-12:
+            least = rows + 1
+        else:
+            most = rows
+    exact = abs(_width(value, least) - (high - low)) < 1e-9
+    return least if exact else None
+
+
+def _width(value: float, rows: int) -> float:
+    z = 1.96
+    half = z * math.sqrt(value * (1 - value) / rows + z * z / (4 * rows * rows))
+    return 2 * half / (1 + z * z / rows)
+
+
+def beyond_chance(first: Share, second: Share) -> bool:
+    """Say whether two shares of rows that do not know of each other differ by more than chance.
+
+    At 95 %, by Newcombe's interval of a difference, made of the two of Wilson. For two runs on the
+    same rows it is careful: pairs of predictions would show smaller differences.
+    """
+    low, high = difference_interval(first, second)
+    return low > 0 or high < 0
+
+
+def difference_interval(first: Share, second: Share) -> tuple[float, float]:
+    """Return the interval of 95 % of `second` minus `first` (Newcombe's method 10)."""
+    (low_1, high_1), (low_2, high_2) = first.interval, second.interval
+    difference = second.value - first.value
+    down = math.hypot(second.value - low_2, high_1 - first.value)
+    up = math.hypot(high_2 - second.value, first.value - low_1)
+    return difference - down, difference + up
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Return the exact two-sided p-value of McNemar's test.
+
+    only_first, only_second : the rows that one of two models alone got right
+    """
+    n, fewer = only_first + only_second, min(only_first, only_second)
+    if only_first == only_second:
+        return 1.0
+    tail: int = sum(math.comb(n, k) for k in range(fewer + 1))
+    return float(min(1.0, 2 * tail / 2**n))
+
+
+def discordant(
+    labels: Sequence[object], first: Sequence[object], second: Sequence[object]
+) -> tuple[int, int]:
+    """Return how many rows the first alone, and the second alone, predicted right."""
+    right = [(a == label, b == label) for label, a, b in zip(labels, first, second, strict=True)]
+    return right.count((True, False)), right.count((False, True))

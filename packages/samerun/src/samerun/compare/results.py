@@ -1,0 +1,188 @@
+"""Where two runs came out differently: parameters, metrics at every step, weights.
+
+Bit for bit: a difference in the last digit is one. At one step MLflow keeps neither the order nor
+the repetition of what was logged in one millisecond, so the values of a step are compared as a set.
+"""
+
+import math
+import re
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+# Where a run is recorded is no part of what it did: a trial of a study has a place there.
+OF_THE_RECORD = frozenset({"experiment"})
+GROUPS_OF_THE_MACHINE = frozenset({"system", "time", "timing", "memory", "perf", "speed"})
+# The last word of a name says what is measured, or in which unit.
+MEASURES_OF_THE_MACHINE = re.compile(
+    r"times?|seconds|secs?|ms|milliseconds|minutes|hours|durations?|elapsed|runtime|walltime|latency"
+    r"|throughput|fps|memory|ram|vram|[mg]i?b|bytes"
+)
+WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+
+Point = tuple[int, float]
+
+
+@dataclass(frozen=True)
+class ParamDifference:
+    """A parameter that is not the same; None where a run has none of this name."""
+
+    name: str
+    first: str | None
+    second: str | None
+
+
+@dataclass(frozen=True)
+class MetricDifference:
+    """A metric that is not the same.
+
+    step : the first one at which it differs
+    first, second : its values there; empty where a run has none at this step
+    largest : the largest difference of values at one step; NaN where they cannot be subtracted
+    steps : how many differ, of how many
+    last : the last values of both runs; None where a run lacks the metric
+    """
+
+    name: str
+    step: int
+    first: tuple[float, ...]
+    second: tuple[float, ...]
+    largest: float
+    steps: tuple[int, int]
+    last: tuple[float | None, float | None]
+
+    @property
+    def size(self) -> float:
+        """The difference at that step; NaN where the values cannot be subtracted."""
+        return _distance(self.first, self.second)
+
+
+@dataclass(frozen=True)
+class WeightDifference:
+    """A file of weights that is not the same: the digests; None where a run lacks the file."""
+
+    path: str
+    first: str | None
+    second: str | None
+
+
+def is_a_result(metric: str) -> bool:
+    """Say whether a metric measures what was learned, and not time or the machine.
+
+    The rule: those of MLflow below `system/`, those below another such group (`time/`, `memory/`),
+    and those whose last word is a measure or a unit of time, memory or speed (`epoch_time`,
+    `train_runtime`, `peak_memory_mb`), or that end in `per_second`, are not results.
+    """
+    group, slash, _ = metric.partition("/")
+    words = [word.lower() for word in WORDS.findall(metric)]
+    of_the_machine = (
+        (slash and group.lower() in GROUPS_OF_THE_MACHINE)
+        or (words and MEASURES_OF_THE_MACHINE.fullmatch(words[-1]))
+        or words[-2:] in (["per", "second"], ["per", "sec"])
+    )
+    return not of_the_machine
+
+
+def params(first: Mapping[str, str], second: Mapping[str, str]) -> tuple[ParamDifference, ...]:
+    """Return the parameters that differ, by their names."""
+    names = sorted({*first, *second} - OF_THE_RECORD)
+    return tuple(
+        ParamDifference(name, first.get(name), second.get(name))
+        for name in names
+        if first.get(name) != second.get(name)
+    )
+
+
+def weights(first: Mapping[str, str], second: Mapping[str, str]) -> tuple[WeightDifference, ...]:
+    """Return the files of weights that differ, by their paths."""
+    return tuple(
+        WeightDifference(path, first.get(path), second.get(path))
+        for path in sorted({*first, *second})
+        if first.get(path) != second.get(path)
+    )
+
+
+def metrics(
+    first: Mapping[str, Sequence[Point]],
+    second: Mapping[str, Sequence[Point]],
+    up_to: int | None = None,
+) -> tuple[MetricDifference, ...]:
+    """Return the metrics that differ, the one that differs at the earliest step first.
+
+    up_to : the last step that counts, if the second run has more than the first by design
+    """
+    found = []
+    for name in {*first, *second}:
+        if is_a_result(name):
+            one, other = by_step(first.get(name, ())), by_step(second.get(name, ()))
+            if difference := _of_metric(name, one, other, up_to):
+                found.append(difference)
+    return tuple(sorted(found, key=lambda difference: (difference.step, difference.name)))
+
+
+def by_step(points: Iterable[Point]) -> dict[int, tuple[float, ...]]:
+    """Return the values of a metric at each step: each of them once, in a fixed order."""
+    steps: dict[int, dict[bytes, float]] = {}
+    for step, value in points:
+        steps.setdefault(step, {})[_bits(value)] = value
+    return {
+        step: tuple(value for _, value in sorted(steps[step].items())) for step in sorted(steps)
+    }
+
+
+def last_value(points: Iterable[Point]) -> float | None:
+    """Return the value of a metric at its last step; the last one logged there, None if none."""
+    last: Point | None = None
+    for point in points:
+        if last is None or point[0] >= last[0]:
+            last = point
+    return last[1] if last else None
+
+
+def _of_metric(
+    name: str,
+    one: Mapping[int, tuple[float, ...]],
+    other: Mapping[int, tuple[float, ...]],
+    up_to: int | None,
+) -> MetricDifference | None:
+    steps = [step for step in sorted({*one, *other}) if up_to is None or step <= up_to]
+    differ = [step for step in steps if not _same(one.get(step, ()), other.get(step, ()))]
+    if not differ:
+        return None
+    sizes = [_distance(one.get(step, ()), other.get(step, ())) for step in differ]
+    known = [size for size in sizes if not math.isnan(size)]
+    return MetricDifference(
+        name=name,
+        step=differ[0],
+        first=one.get(differ[0], ()),
+        second=other.get(differ[0], ()),
+        largest=max(known) if len(known) == len(sizes) else math.nan,
+        steps=(len(differ), len(steps)),
+        last=(_last(one), _last(other)),
+    )
+
+
+def _last(steps: Mapping[int, tuple[float, ...]]) -> float | None:
+    return steps[max(steps)][-1] if steps else None
+
+
+def _same(one: Iterable[float], other: Iterable[float]) -> bool:
+    return [*map(_bits, one)] == [*map(_bits, other)]
+
+
+def _bits(value: float) -> bytes:
+    """Return the bits of a value; of every NaN the same."""
+    return b"nan" if math.isnan(value) else struct.pack(">d", value)
+
+
+def _distance(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return how far apart the values of a step are; NaN where no subtraction says it."""
+    if len(one) != len(other) or not one:
+        return math.nan
+    pairs = list(zip(sorted(one), sorted(other), strict=True))
+    sizes = [0.0 if a == b else abs(a - b) for a, b in pairs]
+    return max(sizes) if all(map(math.isfinite, sizes)) else math.nan

@@ -1,0 +1,352 @@
+"""The verdict on two runs that were made up: what counts as the same, and what is named first."""
+
+import math
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from samerun.code.checkout import Code
+from samerun.code.known import KnownFile
+from samerun.compare.chance import Share, beyond_chance, mcnemar, share
+from samerun.compare.comparison import compare
+from samerun.compare.results import is_a_result
+from samerun.compare.verdict import Verdict, verdict
+from samerun.data import Data
+from samerun.machine.description import Environment, Machine
+from samerun.recorded import RecordedRun
+from samerun.trace import Trace
+
+TRACE = Trace(
+    started="2026-11-25T10:00:00+00:00",
+    seed=3,
+    script="fit.py",
+    directory="/home/somebody/wines",
+    command=("fit.py",),
+    overrides=(),
+    config={"seed": 3, "model": {"depth": 4, "rate": 0.1}},
+    code=Code(commit="a" * 40, branch="main", dirty=False),
+    data=Data("wine", "d" * 32, "memory", rows={"val": 400, "train": 1600}),
+    environment=Environment("CPython 3.11.2", lock="l" * 64, installed="i" * 64),
+    machine=Machine(
+        platform="Linux-6",
+        cpu="A processor",
+        cores=8,
+        usable_cores=8,
+        threads={"numpy.libs/libopenblas-0a1b.so": 8, "torch": 2},
+        arithmetic={"torch softmax": "11", "numpy exponential": "22"},
+        libraries={"torch": "2.15.0+cpu", "torch kernels": "AVX512"},
+        instructions="x86-64-v4",
+        flags="f0",
+    ),
+    problems={},
+    packages=("numpy==2.2.0", "rich==14.0", "torch==2.15.0+cpu"),
+    files=(KnownFile("fit.py", "imported", "c" * 64, 100, "commit"),),
+)
+RUN = RecordedRun(
+    run_id="1" * 32,
+    name="calm-crab-1",
+    status="FINISHED",
+    tags={},
+    params={"model.depth": "4", "seed": "3"},
+    metrics={
+        "train_deviance": [(1, 0.75), (2, 0.5), (3, 0.25)],
+        "val_accuracy": [(1, 0.75), (2, 0.8), (3, 0.9)],
+    },
+    trace=TRACE,
+    weights={"trees.npz": "w" * 64},
+    files=Path("nowhere"),
+)
+OTHER_BITS = {"torch softmax": "12", "numpy exponential": "22"}
+
+
+def metrics(run: RecordedRun, **changed: list[tuple[int, float]]) -> RecordedRun:
+    return replace(run, metrics={**run.metrics, **changed})
+
+
+def machine(run: RecordedRun, **changed: object) -> RecordedRun:
+    assert run.trace.machine
+    return replace(run, trace=replace(run.trace, machine=replace(run.trace.machine, **changed)))
+
+
+def judged(second: RecordedRun, first: RecordedRun = RUN, **options: list[str]) -> Verdict:
+    return verdict(compare(first, second), **options)
+
+
+def test_two_equal_runs_are_exact() -> None:
+    found = judged(replace(RUN, run_id="2" * 32, name="another"))
+    assert (found.kind, found.exit_status) == ("exact", 0)
+    assert found.reason == (
+        "Bit for bit the same: 6 values of metrics, 2 parameters and 1 file of weights."
+    )
+
+
+def test_the_last_bit_of_one_value_makes_two_runs_different() -> None:
+    found = judged(metrics(RUN, train_deviance=[(1, 0.75), (2, math.nextafter(0.5, 1)), (3, 0.25)]))
+    assert (found.kind, found.exit_status) == ("different", 1)
+    assert found.reasons[0] == (
+        "First to differ: train_deviance at step 2 is 0.5000000000000001, was 0.5, by 1.1e-16."
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_of_metrics_steps_and_parameters_does_not_matter(seed: int) -> None:
+    chance = random.Random(seed)
+
+    def shuffled(items: object) -> list:
+        return chance.sample(list(items), len(list(items)))
+
+    other = replace(
+        RUN,
+        metrics={name: shuffled(points) for name, points in shuffled(RUN.metrics.items())},
+        params=dict(shuffled(RUN.params.items())),
+    )
+    assert judged(other).kind == "exact"
+
+
+def test_a_value_logged_twice_at_a_step_counts_once_as_the_store_keeps_it() -> None:
+    one = metrics(RUN, score=[(0, 0.5), (0, 0.5), (0, 0.25)])
+    other = metrics(RUN, score=[(0, 0.25), (0, 0.5)])
+    assert judged(other, one).kind == "exact"
+
+
+def test_not_a_number_is_equal_to_itself_and_to_nothing_else() -> None:
+    lost = metrics(RUN, train_deviance=[(1, math.nan), (2, math.inf)])
+    assert judged(lost, lost).kind == "exact"
+    found = judged(lost)
+    assert found.kind == "different"
+    assert found.reasons[0].startswith(
+        "First to differ: train_deviance at step 1 is nan, was 0.75."
+    )
+
+
+@pytest.mark.parametrize(
+    ("points", "said"),
+    [
+        ([(1, 0.75), (2, 0.5)], "train_deviance at step 3, which only the first run has."),
+        ([(1, 0.75), (3, 0.25)], "train_deviance at step 2, which only the first run has."),
+        ([(0, 0.9), (1, 0.75), (2, 0.5), (3, 0.25)], "step 0, which only the second run has."),
+        ([], "train_deviance at step 1, which only the first run has."),
+    ],
+)
+def test_a_step_that_only_one_run_has_is_named(points: list, said: str) -> None:
+    found = judged(metrics(RUN, train_deviance=points))
+    assert found.kind == "different" and said in found.reason
+
+
+def test_the_earliest_step_is_named_and_not_the_first_name() -> None:
+    later = [(1, 0.75), (2, 0.5), (3, 0.26)]
+    earlier = [(1, 0.75), (2, 0.81), (3, 0.9)]
+    found = judged(metrics(RUN, train_deviance=later, val_accuracy=earlier))
+    assert "First to differ: val_accuracy at step 2 is 0.81, was 0.8" in found.reasons[0]
+    assert "So do 1 other metric." in found.reasons[0]
+
+
+def test_a_metric_that_only_the_repetition_has_is_a_difference() -> None:
+    assert judged(metrics(RUN, extra=[(0, 1.0)])).kind == "different"
+
+
+@pytest.mark.parametrize("params", [{"model.depth": "4"}, {"model.deep": "4", "seed": "3"}])
+def test_a_parameter_that_is_missing_or_renamed_is_a_difference(params: dict) -> None:
+    found = judged(replace(RUN, params=params))
+    assert found.kind == "different" and "The parameter" in found.reason
+
+
+def test_where_a_run_is_recorded_is_no_part_of_what_it_did() -> None:
+    one, other = (replace(RUN, params=RUN.params | {"experiment": e}) for e in ("here", "there"))
+    assert judged(other, one).kind == "exact"
+
+
+def test_weights_that_differ_are_named_even_if_all_metrics_agree() -> None:
+    found = judged(replace(RUN, weights={"trees.npz": "x" * 64}))
+    assert found.kind == "different"
+    assert found.reasons[0] == "All metrics are the same; the weights trees.npz differ."
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "system/cpu_utilization_percentage",
+        "epoch_time",
+        "time/fit",
+        "train_runtime",
+        "seconds",
+        "memory/peak",
+        "train_samples_per_second",
+        "peak_memory_mb",
+        "fitDuration",
+        "step time",
+    ],
+)  # fmt: skip
+def test_time_and_machine_are_no_results(name: str) -> None:
+    assert not is_a_result(name)
+    one, other = metrics(RUN, **{name: [(0, 1.0)]}), metrics(RUN, **{name: [(0, 2.0), (1, 3.0)]})
+    assert judged(other, one).kind == "exact"
+    assert compare(one, other).left_out == (name,)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "time_to_failure_mae",
+        "second_stage_accuracy",
+        "memory_accuracy",
+        "timeliness",
+        "loss",
+        "systematic_error",
+        "lifetime_value_error",
+        "val_accuracy",
+        "accuracy/timeout",
+        "mse",
+    ],
+)  # fmt: skip
+def test_what_only_sounds_like_time_is_a_result(name: str) -> None:
+    assert is_a_result(name)
+
+
+# Within tolerance
+
+
+def test_another_arithmetic_explains_a_difference_inside_of_the_interval() -> None:
+    close = metrics(RUN, val_accuracy=[(1, 0.75), (2, 0.8), (3, 0.9025)])
+    found = judged(machine(close, arithmetic=OTHER_BITS))
+    assert (found.kind, found.exit_status) == ("within tolerance", 0)
+    assert "1 of 2 calculations differ" in found.reasons[0]
+    assert "Each of val_accuracy lies in its interval of 95 %." in found.reasons
+
+
+def test_the_same_difference_without_another_arithmetic_is_different() -> None:
+    assert judged(metrics(RUN, val_accuracy=[(1, 0.75), (2, 0.8), (3, 0.9025)])).kind == "different"
+
+
+def test_no_tolerance_covers_a_difference_that_something_else_may_have_made() -> None:
+    close = metrics(RUN, val_accuracy=[(1, 0.75), (2, 0.8), (3, 0.9025)])
+    elsewhere = machine(close, arithmetic=OTHER_BITS)
+    edited = (KnownFile("fit.py", "imported", "e" * 64, 100, "patch"),)
+    for changed in (
+        {"files": edited},
+        {"config": {"seed": 4}},
+        {"packages": ("numpy==2.3.0", "rich==14.0", "torch==2.15.0+cpu")},
+    ):
+        found = judged(replace(elsewhere, trace=replace(elsewhere.trace, **changed)))
+        assert found.kind == "different", changed
+
+
+@pytest.mark.parametrize(
+    ("last", "kind"),
+    [(0.8675, "within tolerance"), (0.865, "different"), (0.925, "within tolerance"),
+     (0.9275, "different"), (math.nan, "different")],
+)  # fmt: skip
+def test_the_interval_is_that_of_wilson_for_the_rows_of_the_split(last: float, kind: str) -> None:
+    # 360 of 400 right: 0.8667 to 0.9257
+    found = judged(
+        machine(metrics(RUN, val_accuracy=[(1, 0.75), (2, 0.8), (3, last)]), arithmetic=OTHER_BITS)
+    )
+    assert found.kind == kind, found
+    if kind == "different":
+        assert "0.8667 to 0.9257" in found.reason or "nan" in found.reason
+
+
+def test_a_loss_has_a_stated_tolerance_of_one_percent_of_its_largest_value() -> None:
+    for last, kind in ((0.2574, "within tolerance"), (0.2576, "different")):
+        near = metrics(RUN, train_deviance=[(1, 0.75), (2, 0.5), (3, last)])
+        found = judged(machine(near, arithmetic=OTHER_BITS))
+        assert found.kind == kind
+        assert ("within 1%" if kind != "different" else "0.0075 would be allowed") in found.reason
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"threads": {"torch": 4}},
+        {"gpus": ("A card",), "cuda": "13.2"},
+        {"libraries": {"torch": "2.15.0+cu132", "torch kernels": "AVX512"}},
+        {"variables": {"OMP_NUM_THREADS": "1"}},
+    ],
+)
+def test_threads_builds_and_cards_are_reasons_for_other_bits(changed: dict) -> None:
+    near = replace(RUN, weights={"trees.npz": "x" * 64})
+    assert judged(machine(near, **changed)).kind == "within tolerance"
+
+
+@pytest.mark.parametrize("changed", [{"platform": "Linux-7"}, {"cores": 4}, {"cpu": "Another"}])
+def test_another_machine_that_calculates_alike_is_no_reason_for_other_bits(changed: dict) -> None:
+    near = replace(RUN, weights={"trees.npz": "x" * 64})
+    assert judged(machine(near, **changed)).kind == "different"
+
+
+# Not verified
+
+
+def test_other_data_verify_nothing() -> None:
+    other = replace(RUN, trace=replace(TRACE, data=Data("wine", "e" * 32, "memory")))
+    found = judged(other)
+    assert (found.kind, found.exit_status) == ("not verified", 2)
+    assert "The data differ: wine, dddddddddddd, now wine, eeeeeeeeeeee." in found.reason
+
+
+def test_runs_without_metrics_and_weights_verify_nothing() -> None:
+    empty = replace(RUN, metrics={}, weights={})
+    assert judged(empty, empty).kind == "not verified"
+
+
+def test_what_was_missing_is_the_reason_where_the_results_differ() -> None:
+    worse = metrics(RUN, val_accuracy=[(1, 0.5)])
+    found = judged(worse, missing=["big.csv was not stored."])
+    assert found.kind == "not verified" and found.reasons[0] == "big.csv was not stored."
+    assert judged(RUN, missing=["big.csv was not stored."]).kind == "exact"
+
+
+def test_a_repetition_that_failed_verifies_nothing() -> None:
+    assert judged(replace(RUN, status="FAILED")).kind == "not verified"
+
+
+def test_of_a_run_that_was_interrupted_what_it_recorded_is_compared() -> None:
+    short = {name: points[:2] for name, points in RUN.metrics.items()}
+    stopped = replace(RUN, status="KILLED", metrics=short, weights={})
+    whole = metrics(RUN, best=[(3, 0.9)])
+    found = judged(whole, stopped)
+    assert found.kind == "not verified"
+    assert "As far as it got, up to step 2, all metrics are the same" in found.reason
+    other = metrics(stopped, val_accuracy=[(1, 0.75), (2, 0.7)])
+    assert judged(whole, other).kind == "different"
+
+
+def test_a_run_that_failed_and_fails_again_in_the_same_way_is_exact() -> None:
+    failed = replace(RUN, status="FAILED")
+    assert judged(failed, failed).kind == "exact"
+
+
+# Chance
+
+
+def test_the_rows_come_from_the_split_that_a_metric_names() -> None:
+    assert share(RUN, "val_accuracy") == Share(0.9, 400)
+    assert share(metrics(RUN, best_val_acc=[(0, 0.5)]), "best_val_acc") == Share(0.5, 400)
+    assert share(RUN, "train_deviance") is None
+    assert share(metrics(RUN, accuracy=[(0, 0.5)]), "accuracy") is None
+    assert share(metrics(RUN, val_accuracy=[(0, 0.90001)]), "val_accuracy") is None
+
+
+@pytest.mark.parametrize(("right", "rows"), [(9, 10), (8731, 10_000), (300, 300), (0, 7)])
+def test_the_rows_come_from_the_interval_that_a_run_logged(right: int, rows: int) -> None:
+    low, high = Share(right / rows, rows).interval
+    logged = {"test_accuracy": right / rows, "test_accuracy_low": low, "test_accuracy_high": high}
+    run = metrics(RUN, **{name: [(0, value)] for name, value in logged.items()})
+    assert share(run, "test_accuracy") == Share(right / rows, rows)
+
+
+def test_a_difference_beyond_chance() -> None:
+    assert not beyond_chance(Share(0.90, 400), Share(0.92, 400))
+    assert beyond_chance(Share(0.90, 10_000), Share(0.92, 10_000))
+    assert beyond_chance(Share(0.92, 10_000), Share(0.90, 10_000))
+
+
+def test_mcnemar_is_exact() -> None:
+    from scipy.stats import binomtest
+
+    for one, other in ((0, 0), (5, 5), (1, 9), (9, 1), (30, 60), (400, 700)):
+        n = one + other
+        expected = binomtest(one, n, 0.5).pvalue if n else 1.0
+        assert mcnemar(one, other) == pytest.approx(expected, rel=1e-9)
