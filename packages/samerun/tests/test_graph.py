@@ -13,9 +13,10 @@ from samerun import trace
 from samerun.cli import main
 from samerun.display import graph
 from samerun.find import find_run
+from samerun.recorded import RecordedRun
 
 SVG = "{http://www.w3.org/2000/svg}"
-CONFIG = {"seed": 3, "preprocessing": {"scale": 255}, "data": {"split": 0.2}, "rate": 0.1}
+CONFIG = {"seed": 3, "transform": {"by": 2}, "data": {"split": 0.2}, "rate": 0.1}
 
 
 @pytest.fixture
@@ -49,35 +50,32 @@ def test_a_picture_holds_the_whole_chain_in_its_order(run_id: str, tmp_path: Pat
         "Code", "Environment", "Weights", "Metrics",
     ]  # fmt: skip
     digest = find_run(run_id).data.tags["trace.dataset_digest"]
-    assert said["Data"] == ["wine", f"digest {digest[:16]}", "the cellar"]
-    assert said["Preprocessing"] == ["preprocessing.scale = 255"]
-    assert said["Split"] == ["data.split = 0.2"]
+    assert said["Data"] == ["wine", digest[:16], "the cellar"]
+    assert said["Preprocessing"] == ["by = 2"]
+    assert said["Split"] == ["split = 0.2"]
     assert said["Configuration"][:2] == ["4 values", "seed 3"]
     assert said["Weights"] == ["kept/best.pt"]
-    assert said["Metrics"] == ["test_accuracy 0.75", "val_accuracy 0.25", "loss 0.25"]
+    assert said["Metrics"] == ["0.75 test_accuracy", "0.25 val_accuracy", "0.25 loss"]
 
 
-def test_what_the_configuration_does_not_name_is_in_the_code(
-    mlflow_store: Path, checkout: Path
-) -> None:
-    seen = trace.collect({"seed": 0, "splitter": 1, "transformer": 2}, None, checkout)
-    with mlflow.start_run() as run:
-        chain = {step.title: step.lines for step in graph.steps(seen, run, [])}
-    assert chain["Preprocessing"] == chain["Split"]
-    assert chain["Split"][0].startswith("in the code")
+def recorded(seen: trace.Trace) -> dict[str, tuple[str, ...]]:
+    run = RecordedRun("0" * 32, "a run", "FINISHED", {}, {}, {}, seen, {}, Path())
+    return {step.title: step.lines for step in graph.steps(run)}
+
+
+def test_what_the_configuration_does_not_name_is_in_the_code(checkout: Path) -> None:
+    chain = recorded(trace.collect({"seed": 0, "splitter": 1, "transformer": 2}, None, checkout))
+    assert chain["Preprocessing"] == chain["Split"] == ("in the code",)
     assert chain["Data"] == ("unknown",)
 
 
-def test_a_changed_tree_is_drawn_as_a_patch(mlflow_store: Path, checkout: Path) -> None:
+def test_a_changed_tree_is_drawn_as_changed(checkout: Path) -> None:
     (checkout / "train.py").write_bytes(b"print(2)\n")
     (checkout / "more.py").write_bytes(b"print(3)\n")
     seen = trace.collect({}, None, checkout)
     assert seen.code.commit is not None
-    with mlflow.start_run() as run:
-        chain = {step.title: step.lines for step in graph.steps(seen, run, [])}
-        clean = {s.title: s.lines for s in graph.steps(replace(seen, patch=b""), run, [])}
-    assert chain["Code"][1:] == (f"commit {seen.code.commit[:12]}", "and a patch of 2 files")
-    assert clean["Code"][2] == ""
+    assert recorded(seen)["Code"][1:] == (seen.code.commit[:16], "2 files changed")
+    assert recorded(replace(seen, patch=b""))["Code"][2] == ""
 
 
 def test_a_hostile_name_is_text_in_the_picture(run_id: str, tmp_path: Path) -> None:
@@ -91,9 +89,18 @@ def test_many_and_long_lines_stay_in_their_box() -> None:
     svg = graph.draw([graph.Step("Weights", paths)] * 8, "x" * 1000)
     lines = boxes(svg)["Weights"]
     assert len(lines) == graph.LINES
-    assert max(map(len, lines)) <= graph.LETTERS
-    assert lines[0].startswith("a/very") and lines[0].endswith("0000.pt")
+    assert max(map(graph._width, lines)) <= graph.ROOM
+    assert lines[0] == "\N{HORIZONTAL ELLIPSIS}nts/epoch-0000.pt"
     assert lines[-1] == "and 297 more"
+
+
+@pytest.mark.parametrize("text", ["0" * 64, "m" * 40, "\u6d77" * 30, "a b" * 20])
+def test_a_cut_text_keeps_both_ends_and_is_no_shorter_than_it_must(text: str) -> None:
+    short = graph._cut(text, graph.ROOM)
+    head, tail = short.split("\N{HORIZONTAL ELLIPSIS}")
+    assert text.startswith(head) and text.endswith(tail)
+    assert 0 <= len(head) - len(tail) <= 1
+    assert graph.ROOM - 3 * graph.LETTER < graph._width(short) <= graph.ROOM
 
 
 def test_all_is_inside_of_the_picture_and_the_way_back_leads_to_the_configuration() -> None:
@@ -118,7 +125,7 @@ def test_who_cannot_see_the_picture_hears_it(run_id: str, tmp_path: Path) -> Non
     root = ET.fromstring(picture(run_id, tmp_path))
     told = root.findtext(f"{SVG}desc") or ""
     assert root.attrib["role"] == "img"
-    assert "Data: wine, digest" in told and "Metrics: test_accuracy 0.75" in told
+    assert "Data: wine, " in told and "Metrics: 0.75 test_accuracy" in told
 
 
 @pytest.mark.parametrize("name", ["run.png", "run"])

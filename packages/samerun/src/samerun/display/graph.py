@@ -1,24 +1,22 @@
 """A run as a picture: from its data to its metrics, and back to the configuration."""
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 from samerun.config import leaves
-from samerun.display.screen import fetch, printable
+from samerun.display.screen import printable
 from samerun.errors import RecordError
-from samerun.find import find_run
-from samerun.trace import Trace
+from samerun.recorded import RecordedRun, read_run
 
-if TYPE_CHECKING:
-    from mlflow.entities import Run
-
-COLUMNS, WIDTH, HEIGHT, GAP, EDGE = 4, 232, 112, 34, 30  # pixels; two rows, the second backwards
-LETTERS = 33  # of the text's size that fit a box, digits being the widest
+# In points: it fits a slide, in letters that the last row can read. Two rows, the second backwards.
+COLUMNS, WIDTH, HEIGHT, GAP, EDGE = 4, 168, 104, 18, 4
+LETTER, ROOM = 14, 152  # the size of the text, and the width of a box without its edges
+NARROW, WIDE = "fijlrt.,:;!'|()[]/ -", "mwMWQ@%"  # as DejaVu Sans has them, which is a wide one
 LINES = 4
+TOP = 26  # where the first row begins, below the title
 PAPER, SHADE, INK, MUTED, ACCENT = "#FFFFFF", "#F1F4F9", "#16233A", "#4A5872", "#1A5FA8"
 
 # Words that a key of the configuration has where it is about one of these steps.
@@ -31,7 +29,6 @@ PREPROCESSING = (
     "augmentation",
 )
 SPLIT = ("split", "splits", "validation_fraction", "val_fraction", "fraction", "folds")
-WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors", ".joblib", ".pkl", ".skops", ".onnx")
 
 
 @dataclass(frozen=True)
@@ -42,30 +39,18 @@ class Step:
     lines: tuple[str, ...]
 
 
-def weight_files(run: "Run") -> list[str]:
-    """Return the artifacts of a run that hold what it learned, by the endings of their names."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient()
-
-    def below(folder: str | None) -> Iterable[str]:
-        for item in client.list_artifacts(run.info.run_id, folder):
-            yield from below(item.path) if item.is_dir else [item.path]
-
-    return [path for path in below(None) if path.lower().endswith(WEIGHTS)]
-
-
-def steps(trace: Trace, run: "Run", weights: Sequence[str]) -> list[Step]:
+def steps(run: RecordedRun) -> list[Step]:
     """Return the chain of a run, from its data to its metrics.
 
     What the configuration says of preprocessing and split stands in their boxes. Where it says
     nothing the code holds it, and the box says so.
     """
+    trace = run.trace
     code, data, packages, machine = trace.code, trace.data, trace.environment, trace.machine
-    commit = f"commit {code.commit[:12]}" if code.commit else "no commit"
-    patch = f"and a patch of {len(code.changed)} files" if trace.patch else ""
+    commit = code.commit[:16] if code.commit else "no commit"
+    patch = f"{len(code.changed)} files changed" if trace.patch else ""
     settings = list(leaves(trace.config))
-    known = (data.name, f"digest {data.digest[:16]}", data.source) if data else ("unknown",)
+    known = (data.name, data.digest[:16], data.source) if data else ("unknown",)
     overrides = trace.overrides or ("as in conf",)
     return [
         Step("Data", known),
@@ -78,12 +63,12 @@ def steps(trace: Trace, run: "Run", weights: Sequence[str]) -> list[Step]:
             (
                 packages.python if packages else "",
                 f"lock {packages.lock[:12]}" if packages and packages.lock else "no lock",
-                f"{len(packages.differs)} packages not as locked" if packages else "",
+                f"{len(packages.differs)} not as locked" if packages else "",
                 machine.cpu if machine else "",
             ),
         ),
-        Step("Weights", tuple(sorted(weights, key=lambda path: (path.count("/"), path)))),
-        Step("Metrics", _results(run.data.metrics)),
+        Step("Weights", tuple(run.weights)),
+        Step("Metrics", _results({name: points[-1][1] for name, points in run.metrics.items()})),
     ]
 
 
@@ -97,9 +82,8 @@ def write(run_id: str, path: Path) -> Path:
     """
     if path.suffix.lower() != ".svg":
         raise RecordError(f"{path} would not be seen as a picture. Give it a name like run.svg.")
-    run = find_run(run_id)
-    chain = steps(fetch(run), run, weight_files(run))
-    drawn = draw(chain, f"{run.info.run_name}, run {run.info.run_id[:8]}")
+    run = read_run(run_id)
+    drawn = draw(steps(run), f"{run.name}, run {run.run_id[:8]}")
     try:
         path.write_text(drawn, encoding="utf-8")
     except OSError as error:
@@ -110,18 +94,19 @@ def write(run_id: str, path: Path) -> Path:
 def draw(chain: Sequence[Step], title: str) -> str:
     """Return the picture as the text of an SVG file: what a browser, a README or Typst shows."""
     across = COLUMNS * WIDTH + (COLUMNS - 1) * GAP
-    width, height = across + 2 * EDGE + GAP, 2 * HEIGHT + 3 * GAP + EDGE + 26
+    width, height = across + 2 * EDGE + GAP, TOP + 2 * HEIGHT + 3 * GAP + LETTER
     places = [_place(number) for number in range(len(chain))]
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-labelledby="title what" font-family="Helvetica, Arial, DejaVu Sans, sans-serif">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        f'width="{width}pt" height="{height}pt" role="img" aria-labelledby="title what" '
+        f'font-family="Helvetica, Arial, DejaVu Sans, sans-serif" font-size="{LETTER}">',
         f'<title id="title">{_safe(title)}</title>',
         f'<desc id="what">{_safe(_in_words(chain))}</desc>',
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" '
-        f'markerHeight="8" orient="auto"><path d="M0 0 8 4 0 8z" fill="{MUTED}"/></marker></defs>',
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
+        f'markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8z" fill="{MUTED}"/></marker></defs>',
         f'<rect width="{width}" height="{height}" fill="{PAPER}"/>',
-        f'<text x="{EDGE}" y="{EDGE}" font-size="16" font-weight="bold" fill="{INK}">'
-        f"{_safe(_cut(title, 100))}</text>",
+        f'<text x="{EDGE}" y="{LETTER + 2}" font-weight="bold" fill="{INK}">'
+        f"{_safe(_cut(title, 2 * ROOM + 300))}</text>",
     ]
     for step, (x, y) in zip(chain, places, strict=True):
         parts += _box(step, x, y)
@@ -135,7 +120,7 @@ def _place(number: int) -> tuple[int, int]:
     row, column = divmod(number, COLUMNS)
     if row % 2:
         column = COLUMNS - 1 - column
-    return EDGE + column * (WIDTH + GAP), EDGE + 26 + row * (HEIGHT + GAP)
+    return EDGE + column * (WIDTH + GAP), TOP + row * (HEIGHT + GAP)
 
 
 def _box(step: Step, x: int, y: int) -> list[str]:
@@ -147,13 +132,13 @@ def _box(step: Step, x: int, y: int) -> list[str]:
         f"<title>{_safe(chr(10).join((step.title, *filter(None, step.lines))))}</title>",
         f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="6" fill="{SHADE}" '
         f'stroke="{ACCENT}"/>',
-        f'<text x="{x + 12}" y="{y + 25}" font-size="15" font-weight="bold" fill="{ACCENT}">'
+        f'<text x="{x + 8}" y="{y + 20}" font-weight="bold" fill="{ACCENT}">'
         f"{_safe(step.title)}</text>",
     ]
     for number, line in enumerate(said):
         parts.append(
-            f'<text x="{x + 12}" y="{y + 46 + 17 * number}" font-size="12" fill="{INK}">'
-            f"{_safe(_cut(line, LETTERS))}</text>"
+            f'<text x="{x + 8}" y="{y + 40 + 18 * number}" fill="{INK}">'
+            f"{_safe(_cut(line, ROOM))}</text>"
         )
     return [*parts, "</g>"]
 
@@ -170,12 +155,12 @@ def _between(before: tuple[int, int], after: tuple[int, int]) -> str:
 def _loop(end: tuple[int, int], start: tuple[int, int]) -> list[str]:
     """Return the way back from the metrics, below the lower row, to the configuration."""
     (x, y), (to_x, to_y) = end, start
-    below, right = y + HEIGHT + GAP, to_x + WIDTH + GAP // 2 + 8
+    below, right = y + HEIGHT + GAP, to_x + WIDTH + GAP - 4
     path = f"M{x + WIDTH // 2} {y + HEIGHT}V{below}H{right}V{to_y + HEIGHT // 2}H{to_x + WIDTH + 2}"
     said = "look, change one value, run again"
     return [
         _arrow(path, dashed=True),
-        f'<text x="{(x + WIDTH // 2 + right) // 2}" y="{below + 18}" font-size="13" '
+        f'<text x="{(x + WIDTH // 2 + right) // 2}" y="{below + LETTER + 1}" '
         f'text-anchor="middle" fill="{MUTED}">{said}</text>',
     ]
 
@@ -189,12 +174,14 @@ def _arrow(path: str, *, dashed: bool = False) -> str:
 
 
 def _about(settings: Sequence[tuple[str, object]], words: Sequence[str]) -> tuple[str, ...]:
-    found = [
-        f"{key} = {value}"
-        for key, value in settings
-        if any(word in words for word in key.lower().split("."))
-    ]
-    return tuple(found) or ("in the code: no value of the", "configuration is named after it")
+    """Return the settings named after one of these words, each without what leads to it."""
+    found = []
+    for key, value in settings:
+        names = key.split(".")
+        at = next((n for n, name in enumerate(names) if name.lower() in words), None)
+        if at is not None:
+            found.append(f"{'.'.join(names[at + 1 :]) or names[at]} = {value}")
+    return tuple(found) or ("in the code",)
 
 
 def _results(metrics: Mapping[str, float]) -> tuple[str, ...]:
@@ -204,7 +191,7 @@ def _results(metrics: Mapping[str, float]) -> tuple[str, ...]:
         told = [word in name.lower() for word in ("test", "val")]
         return (0 if told[0] else 1 if told[1] else 2, name)
 
-    return tuple(f"{name} {metrics[name]:.6g}" for name in sorted(metrics, key=rank))
+    return tuple(f"{metrics[name]:.4g} {name}" for name in sorted(metrics, key=rank))
 
 
 def _in_words(chain: Sequence[Step]) -> str:
@@ -212,12 +199,24 @@ def _in_words(chain: Sequence[Step]) -> str:
     return ". ".join(told) + ". From the metrics a way leads back to the configuration."
 
 
-def _cut(text: str, most: int) -> str:
-    """Shorten a text in its middle: paths and digests are told apart by their ends."""
-    if len(text) <= most:
+def _cut(text: str, room: float) -> str:
+    """Shorten a text to a width: a path at its beginning, others in their middle.
+
+    Paths are told apart by their ends, digests and names by both.
+    """
+    if _width(text) <= room:
         return text
-    half = (most - 1) // 2
-    return f"{text[: most - 1 - half]}\N{HORIZONTAL ELLIPSIS}{text[-half:]}"
+    for left in range(len(text) - 1, 0, -1):
+        head = 0 if "/" in text and " " not in text else (left + 1) // 2
+        short = f"{text[:head]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - left + head :]}"
+        if _width(short) <= room:
+            return short
+    return "\N{HORIZONTAL ELLIPSIS}"
+
+
+def _width(text: str) -> float:
+    shares = (0.4 if c in NARROW else 1.0 if c in WIDE or ord(c) > 0x2FF else 0.63 for c in text)
+    return LETTER * sum(shares)
 
 
 def _safe(text: str) -> str:
