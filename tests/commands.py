@@ -64,7 +64,7 @@ CONFIGS = {
 
 def composed(command: str):
     """Compose the configuration of `uv run PART/SCRIPT OVERRIDES`; Crash if that cannot be."""
-    script, *words = command.removeprefix("uv run ").split()
+    script, *words = shlex.split(command.removeprefix("uv run "))
     part, name = script.split("/")[-2:]
     # Of a sweep the first value of each key; flags and Hydra's own keys are no configuration.
     overrides = [re.sub(r",.*", "", word) if "[" not in word else word for word in words]

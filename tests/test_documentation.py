@@ -1,6 +1,7 @@
 """The commands that the documents show are commands that work."""
 
 import re
+import shlex
 
 import pytest
 from commands import CONFIGS, ROOT, composed, documented
@@ -24,7 +25,7 @@ def test_the_documents_show_commands_of_every_part():
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("uv run workshop ")])
 def test_a_documented_command_of_the_workshop_is_one(command):
-    words = command.removeprefix("uv run workshop ").split()
+    words = shlex.split(command.removeprefix("uv run workshop "))
     assert cli._parser().parse_args(words).command
 
 
