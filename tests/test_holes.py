@@ -103,8 +103,9 @@ def test_a_right_answer_that_is_not_ours_is_accepted(hole, right, tmp_path):
 
 
 @pytest.mark.parametrize("hole", HOLES, ids=id_of)
-def test_a_hole_comes_with_two_wrong_answers_and_three_hints(hole):
-    assert len(hole.wrong) >= 2
+def test_a_hole_comes_with_four_wrong_and_two_right_answers_and_three_hints(hole):
+    assert len(hole.wrong) >= 4
+    assert len(hole.right) >= 2
     assert len(hole.hints) >= 3
 
 

@@ -117,13 +117,13 @@ def _of_python(source: bytes, starts: list[int], region: Region) -> Iterator[_Ch
         return source[start:end].decode()
 
     tree = ast.parse(source)
-    types = set(itertools.chain(*map(_types, ast.walk(tree))))
+    left_alone = set(itertools.chain(*map(_left_alone, ast.walk(tree))))
     inside = [
         node
         for node in ast.walk(tree)
         if hasattr(node, "lineno")
         and first <= node.lineno <= node.end_lineno <= last
-        and node not in types
+        and node not in left_alone
     ]
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
@@ -146,16 +146,20 @@ def _of_decorators(node, span, code, first: int, last: int) -> Iterator[_Change]
         yield _Change(span(one)[0], span(two)[1], f"{code(two)}\n@{code(one)}")
 
 
-def _types(node: ast.AST) -> Iterator[ast.AST]:
-    """Return the annotations of a node, which nothing reads when the code runs."""
+def _left_alone(node: ast.AST) -> Iterator[ast.AST]:
+    """Return annotations, which nothing reads when the code runs, and the text of f-strings."""
     for name in ("annotation", "returns"):
         if annotation := getattr(node, name, None):
             yield from ast.walk(annotation)
+    if isinstance(node, ast.JoinedStr):
+        yield from (part for part in ast.walk(node) if isinstance(part, ast.Constant))
 
 
 def _of_order(body: list[ast.stmt], source: bytes, span, code) -> Iterator[_Change]:
     """Exchange statements that follow each other, and do each one twice."""
     for one, two in itertools.pairwise(body):
+        if isinstance(one, ast.FunctionDef) and isinstance(two, ast.FunctionDef):
+            continue  # their order says nothing
         start, end = span(one)[0], span(two)[1]
         between = source[span(one)[1] : span(two)[0]].decode()
         yield _Change(start, end, f"{code(two)}{between}{code(one)}")

@@ -1,4 +1,4 @@
-"""The checks of part 1, each on the digits or on the configuration alone."""
+"""The checks of part 1, each on data that are made up or on the configuration alone."""
 
 import json
 
@@ -11,17 +11,27 @@ from sklearn.metrics import confusion_matrix
 from sklearn.preprocessing import StandardScaler
 
 from samerun import to_yaml
+from workshop import made_up
 from workshop.checks import SECRET, check, expect_no_secret, expect_parameters
-from workshop.data import load_dataset
-from workshop.drive import Driver, Record
+from workshop.drive import Call, Driver, Record
 
-OVERRIDES = ("data=digits", "seed=7", f"+api_key={SECRET}")
+OVERRIDES = (
+    "data=digits", f"data.name={made_up.NAME}", "seed=7", f"+api_key={SECRET}",
+    "model.max_iter=40",
+)  # fmt: skip
 SPLITS = ("train", "val")
+FEW = 50  # images, at most, in an example
 
 
 def trained(part: Driver) -> Record:
-    """Return the record of one run on the digits, with a secret in its configuration."""
+    """Return the record of one run on made-up data, with a secret in its configuration."""
     return part.run("train.py", *OVERRIDES)
+
+
+def scored(record: Record, split: str) -> Call:
+    """Return the call of `score` for a split, which the number of its labels tells."""
+    calls = (c for c in record.calls["score"] if len(c.arguments["labels"]) == made_up.SIZES[split])
+    return next(calls)
 
 
 @check("1.1")
@@ -33,6 +43,8 @@ def c_can_be_set_in_the_config(part: Driver) -> None:
     )
     assert isinstance(model.C, float), f"C is {model.C!r}; expected the number 0.01"
     assert model.C == 0.01, f"C is {model.C}; expected 0.01"
+    changed = part.compose("data=digits", "model.C=0.1").model.C
+    assert changed == 0.1, f"model.C=0.1 makes it {changed}; expected 0.1"
 
 
 @check("1.2")
@@ -99,18 +111,18 @@ def the_training_data_is_an_input_of_the_run(part: Driver) -> None:
     inputs = trained(part).run.inputs.dataset_inputs
     assert len(inputs) == 1, f"the run has {len(inputs)} data sets as inputs; expected 1"
     dataset, tags = inputs[0].dataset, {tag.key: tag.value for tag in inputs[0].tags}
-    digits = load_dataset("digits")
-    assert dataset.name == digits.name, (
-        f"the input is named {dataset.name!r}; expected dataset.name, {digits.name!r}"
+    data = made_up.gratings()
+    assert dataset.name == data.name, (
+        f"the input is named {dataset.name!r}; expected dataset.name, {data.name!r}"
     )
-    assert dataset.digest == digits.digest, (
-        f"the input has the digest {dataset.digest!r}; expected dataset.digest, {digits.digest!r}"
+    assert dataset.digest == data.digest, (
+        f"the input has the digest {dataset.digest!r}; expected dataset.digest, {data.digest!r}"
     )
     context = tags.get("mlflow.data.context")
     assert context == "training", f"the context of the input is {context!r}; expected 'training'"
     rows = _rows(json.loads(dataset.profile or "{}"))
-    assert rows == len(digits.train), (
-        f"the input has {rows} rows; expected the {len(digits.train)} of the training set"
+    assert rows == len(data.train), (
+        f"the input has {rows} rows; expected the {len(data.train)} of the training set"
     )
 
 
@@ -118,8 +130,8 @@ def the_training_data_is_an_input_of_the_run(part: Driver) -> None:
 def both_scores_of_every_split_are_metrics(part: Driver) -> None:
     record = trained(part)
     logged = record.run.data.metrics
-    for split, call in zip(SPLITS, record.calls["score"], strict=True):
-        for metric, value in call.result.items():
+    for split in SPLITS:
+        for metric, value in scored(record, split).result.items():
             name = f"{split}_{metric}"
             assert name in logged, (
                 f"the run has no metric {name}; expected {name} = {value:.4f}, "
@@ -142,7 +154,7 @@ def the_confusion_matrix_of_the_validation_set_is_a_figure(part: Driver) -> None
         "confusion_matrix.png was saved, but not to the run; expected mlflow.log_figure"
     )
     figure = record.figures["confusion_matrix.png"]
-    labels, predicted = record.calls["score"][SPLITS.index("val")].arguments.values()
+    labels, predicted = scored(record, "val").arguments.values()
     counts = confusion_matrix(labels, predicted)
     assert figure.arrays, "confusion_matrix.png shows no matrix; expected ConfusionMatrixDisplay's"
     drawn = np.asarray(figure.arrays[0])
@@ -156,10 +168,10 @@ def the_confusion_matrix_of_the_validation_set_is_a_figure(part: Driver) -> None
     assert np.array_equal(drawn, counts), (
         "the matrix is not that of the validation set; expected its labels and its predictions"
     )
-    names = list(load_dataset("digits").classes)
+    names = list(made_up.CLASSES)
     for axis, ticks in {"x": figure.x_labels, "y": figure.y_labels}.items():
         assert ticks[: len(names)] == names, (
-            f"the {axis} axis says {', '.join(ticks[:10])}; "
+            f"with other classes the {axis} axis says {', '.join(ticks[: len(names)])}; "
             f"expected the names of the classes: {', '.join(names)}"
         )
 
@@ -178,10 +190,10 @@ def the_model_is_logged_with_signature_and_example(part: Driver) -> None:
     assert info.saved_input_example_info is not None, (
         "the model has no input example; expected a few rows: input_example="
     )
-    digits = load_dataset("digits")
-    predicted = record.calls["score"][SPLITS.index("val")].arguments["predicted"]
+    data, predicted = made_up.gratings(), scored(record, "val").arguments["predicted"]
     try:
-        again = mlflow.sklearn.load_model(uri).predict(digits.val.images)
+        loaded = mlflow.pyfunc.load_model(uri)
+        again = loaded.get_raw_model().predict(data.val.images)
     except Exception as error:
         raise AssertionError(
             f"the logged model cannot predict: {error}; expected the fitted model"
@@ -190,6 +202,29 @@ def the_model_is_logged_with_signature_and_example(part: Driver) -> None:
     assert same == 1, (
         f"the logged model agrees with the run on {same:.0%} of the validation images; "
         "expected all: log `model`, the preprocessing and the classifier together"
+    )
+    example = loaded.input_example
+    rows = np.asarray(example).reshape(len(example), -1)
+    known = {image.tobytes() for image in data.train.images}
+    strange = [row for row in rows if row.astype(np.uint8).tobytes() not in known]
+    assert not strange, (
+        f"{len(strange)} of the {len(rows)} rows of the input example are no training images; "
+        "expected some of those: train.images"
+    )
+    assert 1 <= len(rows) <= FEW, (
+        f"the input example has {len(rows)} images; expected a few, such as 5"
+    )
+    try:
+        answers = loaded.predict(example)
+    except mlflow.exceptions.MlflowException as error:
+        raise AssertionError(
+            f"the signature does not fit the input example: {error}; expected the signature of "
+            "images and of what the model predicts for them"
+        ) from None
+    kinds = {str(output.type) for output in info.signature.outputs.inputs}
+    assert all("int" in kind or "long" in kind for kind in kinds) and len(answers) == len(rows), (
+        f"the signature says that {', '.join(kinds)} come out; expected the numbers of classes, "
+        "as model.predict returns them"
     )
 
 
@@ -205,8 +240,11 @@ def a_sweep_of_c_is_written_down(part: Driver) -> None:
     assert override.is_sweep_override(), (
         f"model.C: {params['model.C']} is one value; expected several with commas between them"
     )
-    values = sorted(float(value) for value in override.sweep_iterator())
-    assert len(values) >= 4, f"the sweep has {len(values)} values; expected at least 4"
+    try:
+        values = sorted({float(value) for value in override.sweep_iterator()})
+    except ValueError as error:
+        raise AssertionError(f"model.C: {params['model.C']}: {error}; expected numbers") from None
+    assert len(values) >= 4, f"the sweep has {len(values)} different values; expected at least 4"
     assert 0 < values[0] <= 0.001 and values[-1] >= 1, (
         f"the sweep goes from {values[0]:g} to {values[-1]:g}; expected 0.001 to 1 or wider"
     )
