@@ -91,6 +91,21 @@ for kinds in ("application/ld+json, application/json", "application/ld+json"):
 """
 
 
+EVALUATE = """\
+import sys
+
+from mlflow import MlflowClient
+from shift import SHIFT
+
+from samerun.find import choose_run
+from samerun.run import record_addition
+
+run = choose_run(sys.argv[1].partition("=")[2], "lines", "loss")
+record_addition(run, {"run_id": run.info.run_id})
+MlflowClient().log_metric(run.info.run_id, "evaluated", run.data.metrics["loss"] * SHIFT)
+"""
+
+
 @dataclass(frozen=True)
 class Made:
     """A project, a run of it, and two crates of that run."""
@@ -159,6 +174,12 @@ def made(tmp_path_factory: pytest.TempPathFactory, store_template: Path) -> Made
     command = [sys.executable, "train.py", "--seed", "3"]
     subprocess.run(command, cwd=root, env=kept | address, check=True)
     run_id = next(store.parent.rglob("trace.json")).parents[2].name
+    (root / "shift.py").write_bytes(b"SHIFT = 0.25  # later\n")
+    (root / "evaluate.py").write_bytes(EVALUATE.encode())
+    evaluate = [sys.executable, "evaluate.py", f"run_id={run_id}"]
+    subprocess.run(evaluate, cwd=root, env=kept | address, check=True)
+    (root / "shift.py").write_bytes(b"SHIFT = 0.5\n")
+    (root / "evaluate.py").unlink()
     crates = [folder / "run.zip", folder / "again" / "run.zip"]
     before = state(root)
     for crate in crates:
@@ -212,6 +233,7 @@ def test_what_will_be_executed_is_shown_first(repeated: Repeated) -> None:
     assert "uv run train.py --seed 3" in shown
     assert "no clone here has" in shown
     assert "+SHIFT = 0.5" in shown
+    assert "uv run evaluate.py run_id=" in shown and "+SHIFT = 0.25" in shown
     assert "literal 256" not in shown, "the bytes of a picture tell nobody anything"
     assert "sandbox" in shown
 
@@ -355,6 +377,13 @@ def types(entity: dict) -> set[str]:
     return set(each(entity["@type"]))
 
 
+def test_the_code_of_what_was_added_later_is_there_and_described(graph, unpacked: Path) -> None:
+    assert (unpacked / "code-2" / "shift.py").read_bytes() == b"SHIFT = 0.25  # later\n"
+    assert (unpacked / "code-2" / "evaluate.py").read_bytes() == EVALUATE.encode()
+    assert not (unpacked / "code" / "evaluate.py").exists()
+    assert graph["code-2/"]["identifier"] != graph["code/"]["identifier"]
+
+
 def test_the_metadata_have_what_ro_crate_requires(graph) -> None:
     descriptor, root = graph["ro-crate-metadata.json"], graph["./"]
     assert types(descriptor) == {"CreativeWork"}
@@ -404,7 +433,7 @@ def test_all_that_is_referred_to_is_described_and_all_that_is_described_is_there
     described = {unquote(name) for name in graph}
     for path in unpacked.rglob("*"):
         name = path.relative_to(unpacked).as_posix()
-        if path.is_file() and not name.startswith("code/"):
+        if path.is_file() and not name.startswith(("code/", "code-2/")):
             assert name in described, name
 
 

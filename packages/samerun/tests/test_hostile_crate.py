@@ -100,7 +100,7 @@ def crate_of(project: Path, tmp_path: Path) -> Callable[..., Members]:
         }
         if patch:
             files["trace/changes.patch"] = patch
-        return write.contents(run, taken, files, {}, Author("Ada"), WHEN)
+        return write.contents(run, [taken], files, {}, Author("Ada"), WHEN)
 
     return make
 
@@ -151,16 +151,15 @@ def test_a_crate_gives_back_the_run_to_the_last_bit(crate_of, opened) -> None:
     assert run.trace.packages == ("numpy==2.0.0",)
     assert (run.files / "model" / "weights.npz").read_bytes() == b"\0\1"
     assert (run.files / "trace" / "changes.patch").read_bytes() == PATCH
-    assert crate.changed == ("train.py",)
+    assert crate.changed == (("train.py",),)
 
 
 def test_the_commit_is_made_again_from_the_files(crate_of, opened, project: Path) -> None:
     crate = opened(crate_of())
     commit = git(project, "rev-parse", "HEAD").strip()
-    assert git(crate.clone, "rev-parse", "refs/heads/recorded").strip() == commit
-    assert git(crate.clone, "show", "recorded:train.py") == "print('one')\n"
-    assert git(crate.clone, "log", "--oneline", "recorded").count("\n") == 1
-    assert git(crate.clone, "show", f"{crate.sources.directory}:train.py") == "print('two')\n"
+    assert git(crate.clone, "rev-parse", f"refs/heads/recorded-{commit[:12]}").strip() == commit
+    assert git(crate.clone, "show", f"{commit}:train.py") == "print('one')\n"
+    assert git(crate.clone, "log", "--oneline", commit).count("\n") == 1
 
 
 def test_data_of_the_crate_lie_where_a_clone_has_them(crate_of, opened) -> None:
@@ -394,7 +393,9 @@ def test_what_cannot_be_read_is_named(name: str, content: bytes, crate_of, opene
         {"metrics": {"loss": [[1, None]]}},
         {"params": {"seed": 1}},
         {"run_id": None},
-        {"modes": {"train.py": 1}},
+        {"codes": [{"directory": "0" * 40, "modes": {"train.py": 1}}]},
+        {"codes": [{"modes": {}}]},
+        {"codes": [1]},
     ],
 )
 def test_a_run_of_other_types_is_refused(values: dict, crate_of, opened) -> None:
@@ -465,7 +466,9 @@ def test_a_patch_that_changes_how_git_treats_files_is_refused(name: str) -> None
 )
 def test_links_and_submodules_among_the_code_are_refused(mode, said, crate_of, opened) -> None:
     with pytest.raises(RecordError, match=said):
-        opened(altered(crate_of(), record.NAME, modes={"train.py": mode}))
+        members = crate_of()
+        (code,) = json.loads(members[record.NAME])["codes"]
+        opened(altered(members, record.NAME, codes=[code | {"modes": {"train.py": mode}}]))
 
 
 def test_a_patch_that_makes_a_link_is_refused() -> None:
@@ -637,7 +640,7 @@ def test_an_addition_of_other_code_is_refused(with_addition, opened) -> None:
     def of_another_commit(trace: Trace) -> Trace:
         return replace(trace, code=replace(trace.code, commit="0" * 40))
 
-    with pytest.raises(RecordError, match="ran other code"):
+    with pytest.raises(RecordError, match="2 states of the code were executed, it holds 1"):
         opened(with_addition(of_another_commit))
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from samerun.export.about import About, Author
+from samerun.export.record import places
 from samerun.export.sources import Sources, swhid
 from samerun.recorded import RecordedRun
 
@@ -63,6 +64,7 @@ def document(
     sources: Sources,
     about: About,
     files: Sequence[Described],
+    later: Sequence[Sources] = (),
     *,
     agent: Author,
     started: str,
@@ -73,6 +75,7 @@ def document(
     Parameters
     ----------
     files : those beside code/
+    later : other states of the code, in which something was added to the run after its end
     agent : who ran it
     started, ended : of the run, in ISO 8601. Its end counts as the date of publication, too: so
         that one run makes one crate; an archive sets its own date
@@ -82,6 +85,9 @@ def document(
     licence = _licence(about)
     script, instrument = _instrument(run, sources, people or [who])
     data = _data(run)
+    codes = [
+        _code(one, number, about, people or [who]) for number, one in enumerate((sources, *later))
+    ]
     others = [file for file in files if file.path != script]
     parts = [*(file.path for file in others), *([script] if script else [])]
     root: Entity = {
@@ -93,7 +99,10 @@ def document(
         "license": {"@id": licence["@id"]},
         "author": {"@id": who["@id"]},
         "conformsTo": _one_or_more([{"@id": address} for address in PROFILES]),
-        "hasPart": [{"@id": "code/"}, *({"@id": _identifier(path)} for path in sorted(parts))],
+        "hasPart": [
+            *({"@id": code["@id"]} for code in codes),
+            *({"@id": _identifier(path)} for path in sorted(parts)),
+        ],
         "mentions": {"@id": f"#run-{run.run_id}"},
     }
     action: Entity = {
@@ -127,7 +136,7 @@ def document(
         licence,
         action,
         instrument,
-        _code(sources, about, people or [who]),
+        *codes,
         *([data] if data else []),
         *(_file(file) for file in others),
         *{person["@id"]: person for person in [who, *people]}.values(),
@@ -173,14 +182,14 @@ def _instrument(
     return path, entity
 
 
-def _code(sources: Sources, about: About, people: Sequence[Entity]) -> Entity:
+def _code(sources: Sources, number: int, about: About, people: Sequence[Entity]) -> Entity:
     names = [swhid("dir", sources.directory), swhid("rev", sources.revision)]
     entity: Entity = {
-        "@id": "code/",
+        "@id": f"{places(number)[0]}/",
         "@type": "Dataset",
-        "name": "The code that ran",
+        "name": "The code that added to the run" if number else "The code that ran",
         "description": (
-            "All files of the project as they were when the run started, its changes included. "
+            "All files of the project as they were when the command started, changes included. "
             f"{len(sources.files)} files."
         ),
         "author": _one_or_more([{"@id": person["@id"]} for person in people]),

@@ -1,5 +1,6 @@
 """README.md of a crate: what it is, and the commands, for whoever unpacks it in ten years."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
@@ -67,6 +68,7 @@ def document(
         "| | |",
         "|---|---|",
         *(f"| `{name}` | {what} |" for name, what in CONTENTS.items() if _is_there(name, names)),
+        *_later(names),
         "",
     ]
     if left_out:
@@ -124,6 +126,15 @@ def _identifiers(sources: Sources) -> list[str]:
         "git write-tree",
         "```",
         "",
+    ]
+
+
+def _later(names: Sequence[str]) -> list[str]:
+    """Return the rows of the code in which something was added to the run after its end."""
+    folders = sorted({name.split("/")[0] for name in names if re.match(r"code-\d+/", name)})
+    return [
+        f"| `{folder}/` | ... as it was when something was added to the run: an evaluation, say |"
+        for folder in folders
     ]
 
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,46 @@ SCHEMA = 1
 class Record:
     """What run.json says beside the run itself.
 
-    directory : the name of git's tree of code/
-    modes : see `sources.Sources`
+    codes : every state of the code that the run needs, see `states`
     left_out : what the run had and the crate lacks, and why
     """
 
+    codes: Sequence["Code"]
+    left_out: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Code:
+    """A state of the code: the name of git's tree of it, and modes as in `sources.Sources`."""
+
     directory: str
     modes: Mapping[str, str]
-    left_out: Mapping[str, str]
+
+
+def states(trace: Trace, added: Sequence[Trace]) -> list[Trace]:
+    """Return one trace for every state of the code: that of the run, and what came later.
+
+    An evaluation is often done after some more editing.
+    """
+    found: dict[tuple[str | None, bytes], Trace] = {}
+    for one in (trace, *added):
+        found.setdefault(_code_of(one), one)
+    return list(found.values())
+
+
+def state_of(trace: Trace, states: Sequence[Trace]) -> int:
+    """Return which of the states of the code a trace has."""
+    return [_code_of(state) for state in states].index(_code_of(trace))
+
+
+def _code_of(trace: Trace) -> tuple[str | None, bytes]:
+    return trace.code.commit, trace.patch
+
+
+def places(number: int) -> tuple[str, str]:
+    """Return where a crate has a state of the code, and its commit; the first one is that of the
+    run."""
+    return ("code", "commit") if number == 0 else (f"code-{number + 1}", f"commit-{number + 1}")
 
 
 def write(run: RecordedRun, record: Record) -> bytes:
@@ -43,8 +75,7 @@ def write(run: RecordedRun, record: Record) -> bytes:
             for name, points in run.metrics.items()
         },
         "weights": run.weights,
-        "directory": record.directory,
-        "modes": record.modes,
+        "codes": [{"directory": code.directory, "modes": code.modes} for code in record.codes],
         "left_out": record.left_out,
     }
     return json.dumps(said, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
@@ -79,8 +110,8 @@ def read(content: bytes, trace: Trace, files: Path) -> tuple[RecordedRun, Record
             weights=_texts(said["weights"]),
             files=files,
         )
-        named = _texts(said["modes"])
-        return run, Record(_text(said["directory"]), named, _texts(said["left_out"]))
+        codes = [Code(_text(c["directory"]), _texts(c["modes"])) for c in said["codes"]]
+        return run, Record(codes, _texts(said["left_out"]))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RecordError(
             f"{NAME} of this crate cannot be read ({error}): it was altered."

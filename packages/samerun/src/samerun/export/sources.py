@@ -88,14 +88,14 @@ def take(clone: Path, revision: str | None, patch: bytes) -> Sources:
 def rebuild(
     clone: Path, sources: Sources, code: Path, patch: bytes
 ) -> dict[str, tuple[str | None, str | None]]:
-    """Make a repository that has the commit of a run, from the files that ran.
+    """Make a repository that has the commit of a run, from the files that ran; or add to it.
 
     Every name is computed anew, so that no file of another content can pass for that commit.
     Return the changes of the patch: for every path its mode in the commit and in what ran.
 
     Parameters
     ----------
-    clone : a new folder for the repository
+    clone : the folder for the repository
     sources : what the crate says; its `files` are not looked at
     code : the folder that holds the files
 
@@ -105,7 +105,10 @@ def rebuild(
         The files are not those of the directory that is named, or do not lead to the commit.
     """
     try:
-        _init(clone, sources.revision or sources.directory)
+        if clone.exists():
+            _git(clone, "read-tree", "--empty")
+        else:
+            _init(clone, sources.revision or sources.directory)
         _add(clone, code, sources.modes)
         _expect(_tree(clone), sources.directory, "The files in code/ are not those that ran")
         try:
@@ -130,8 +133,9 @@ def _write_commit(clone: Path, sources: Sources, base: str) -> None:
     revision = written.decode().strip()
     _expect(revision, sources.revision or "", "The commit of the crate is another one")
     if any(line.startswith("parent ") for line in header):
-        (clone / ".git" / "shallow").write_text(f"{revision}\n", encoding="ascii")
-    _git(clone, "update-ref", "refs/heads/recorded", revision)
+        with (clone / ".git" / "shallow").open("a", encoding="ascii") as file:
+            file.write(f"{revision}\n")
+    _git(clone, "update-ref", f"refs/heads/recorded-{revision[:12]}", revision)
 
 
 def _expect(found: str, named: str, otherwise: str) -> None:

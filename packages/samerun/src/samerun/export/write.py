@@ -1,6 +1,7 @@
 """Making a crate of a run: what goes in, what stays out, and why."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -9,9 +10,10 @@ from pathlib import Path, PurePosixPath
 from samerun.code.known import KnownFile
 from samerun.code.known import read as read_file
 from samerun.code.repository import GitError, git
+from samerun.display.screen import additions
 from samerun.errors import RecordError
 from samerun.export import about, checklist, metadata, readme, record, sources
-from samerun.export.about import About, Author
+from samerun.export.about import Author
 from samerun.export.metadata import Described
 from samerun.export.packing import MANIFEST, Member, pack
 from samerun.export.sources import Sources
@@ -19,8 +21,9 @@ from samerun.received import trust
 from samerun.received.safety import MEGABYTE, check_name
 from samerun.recorded import RecordedRun, models, read_run
 from samerun.secrets.storable import described, rules_of, secret_in
-from samerun.trace import FOLDER
+from samerun.trace import FOLDER, Trace
 
+CODE = re.compile(r"code(?:-\d+)?/")  # see `record.places`
 LARGEST = 100  # MB of an artifact or a file of data
 NAMES = {
     "README.md": "What this is, and how to run it again",
@@ -88,13 +91,7 @@ def export(
             f"{found.info.status}. Export it when it has."
         )
     run = _without_machine_tags(read_run(found.info.run_id))
-    if "patch" in run.trace.problems:
-        raise RecordError(
-            f"The changes of this run were not stored ({run.trace.problems['patch']}): what ran is "
-            "not known. Commit them, and run it again."
-        )
-    taken = sources.take(clone, run.trace.code.commit, run.trace.patch)
-    _check_secrets(taken, clone)
+    taken = [_code(state, clone) for state in record.states(run.trace, _added(run))]
     when = _time(found.info.start_time), _time(found.info.end_time)
     left_out: dict[str, str] = {}
     files = _artifacts(run, models(MlflowClient(), found), left_out, largest * MEGABYTE)
@@ -102,13 +99,28 @@ def export(
         files |= _data(run, clone, left_out, largest * MEGABYTE)
     members = contents(run, taken, files, left_out, Author(author or _who(clone)), when)
     pack(members, target)
-    notes = _notes(run, taken, about.read(taken.files))
-    return Exported(target, taken, len(members) + 1, left_out, notes)
+    return Exported(target, taken[0], len(members) + 1, left_out, _notes(run, taken))
+
+
+def _added(run: RecordedRun) -> list[Trace]:
+    """Return the traces of the commands that added to a run."""
+    return additions(run.files / FOLDER)
+
+
+def _code(state: Trace, clone: Path) -> Sources:
+    if "patch" in state.problems:
+        raise RecordError(
+            f"The changes of this run were not stored ({state.problems['patch']}): what ran is "
+            "not known. Commit them, and run it again."
+        )
+    taken = sources.take(clone, state.code.commit, state.patch)
+    _check_secrets(taken, clone)
+    return taken
 
 
 def contents(
     run: RecordedRun,
-    taken: Sources,
+    codes: Sequence[Sources],
     files: Mapping[str, Member],
     left_out: Mapping[str, str],
     agent: Author,
@@ -118,6 +130,7 @@ def contents(
 
     Parameters
     ----------
+    codes : every state of the code, as `record.states` has them
     files : the trace, what the run left, and data
     left_out : what is not among them, and why
     agent : who ran it
@@ -128,19 +141,22 @@ def contents(
     RecordError
         A file has a name that not every system takes.
     """
-    members: dict[str, Member] = {f"code/{path}": data for path, data in taken.files.items()}
-    members |= {**files, "metrics.csv": record.table(run)}
-    if taken.commit:
-        members["commit"] = taken.commit
-    said = record.Record(taken.directory, taken.modes, left_out)
-    members[record.NAME] = record.write(run, said)
+    members: dict[str, Member] = {**files, "metrics.csv": record.table(run)}
+    for number, code in enumerate(codes):
+        folder, commit = record.places(number)
+        members |= {f"{folder}/{path}": data for path, data in code.files.items()}
+        if code.commit:
+            members[commit] = code.commit
+    listed = [record.Code(code.directory, code.modes) for code in codes]
+    members[record.NAME] = record.write(run, record.Record(listed, left_out))
+    taken, later = codes[0], codes[1:]
     project = about.read(taken.files)
     members["checklist.md"] = checklist.document(checklist.answers(run, taken, project, *when))
     members["README.md"] = readme.document(run, taken, project, agent, [*members], left_out)
     described = _described(members)
     started, ended = when
     members[metadata.NAME] = metadata.document(
-        run, taken, project, described, agent=agent, started=started, ended=ended
+        run, taken, project, described, later, agent=agent, started=started, ended=ended
     )
     for name in members:
         _check_portable(name)
@@ -255,7 +271,7 @@ def _described(members: Mapping[str, Member]) -> list[Described]:
     """Return what the metadata describe: every file, but code/ as one folder."""
     found = []
     for name, member in sorted(members.items()):
-        if name.startswith("code/") and name != "code/uv.lock":
+        if CODE.match(name) and name != "code/uv.lock":
             continue
         size = len(member) if isinstance(member, bytes) else os.stat(member).st_size
         shown = NAMES.get(name, PurePosixPath(name).name)
@@ -272,8 +288,8 @@ def _role(name: str) -> str:
     return "object" if name == f"{FOLDER}/packages.txt" else ""
 
 
-def _notes(run: RecordedRun, taken: Sources, said: About) -> tuple[str, ...]:
-    notes = []
+def _notes(run: RecordedRun, codes: Sequence[Sources]) -> tuple[str, ...]:
+    notes, said = [], about.read(codes[0].files)
     if not said.licence and not said.licence_file:
         notes.append(
             "The project states no licence, so nobody may use the crate. Add one: license = "
@@ -282,8 +298,11 @@ def _notes(run: RecordedRun, taken: Sources, said: About) -> tuple[str, ...]:
     if not said.authors:
         notes.append("The project names no authors. Add them: CITATION.cff, or a file AUTHORS.")
     try:
-        trust.check_modes(taken.modes)
-        trust.check(run.trace, taken.files)
+        for code in codes:
+            trust.check_modes(code.modes)
+        for trace in (run.trace, *_added(run)):
+            number = record.state_of(trace, record.states(run.trace, _added(run)))
+            trust.check(trace, codes[number].files)
     except RecordError as refused:
         what = str(refused).partition(": ")[2].partition(". Nothing")[0]
         notes.append(f"`reproduce` will refuse this crate: {what}.")

@@ -26,15 +26,17 @@ class Crate:
 
     run : what it records, its artifacts below `run.files`
     clone : a repository with its commit, and the files of data that it brings
-    sources : the names of its code, computed anew from the files
-    changed : the paths that the patch changes
+    states : one trace for every state of the code that is executed, that of the run first
+    changed : of each of them the paths that its patch changes
+    commands : the traces whose commands are executed: that of the run, then what was added to it
     """
 
     path: Path
     run: RecordedRun
     clone: Path
-    sources: Sources
-    changed: tuple[str, ...]
+    states: tuple[Trace, ...]
+    changed: tuple[tuple[str, ...], ...]
+    commands: tuple[Trace, ...]
 
 
 def read_crate(path: Path, folder: Path, limits: Limits = USUAL) -> Crate:
@@ -61,25 +63,35 @@ def read_crate(path: Path, folder: Path, limits: Limits = USUAL) -> Crate:
     trace = _trace(unpacked / FOLDER)
     files = _arranged(unpacked, folder / "files")
     run, said = record.read(_whole(unpacked / record.NAME), trace, files)
-    trust.check_modes(said.modes)
-    code = [name.removeprefix("code/") for name in sums if name.startswith("code/")]
-    trust.check(trace, code)
-    for added in _additions(files / FOLDER):
-        trust.check(added, code)
-        if (added.code.commit, added.patch) != (trace.code.commit, trace.patch):
-            raise refuse("what was added to its run ran other code, which it does not hold")
-    taken = Sources(
-        revision=trace.code.commit,
-        directory=said.directory,
-        commit=_whole(unpacked / "commit") if "commit" in sums else b"",
-        modes=said.modes,
-    )
+    added = _additions(files / FOLDER)
+    states = record.states(trace, added)
+    if len(states) != len(said.codes):
+        raise refuse(f"{len(states)} states of the code were executed, it holds {len(said.codes)}")
+    for one in (trace, *added):
+        place, _ = record.places(record.state_of(one, states))
+        here = f"{place}/"
+        trust.check(one, [name.removeprefix(here) for name in sums if name.startswith(here)])
     clone = folder / "clone"
-    (unpacked / "code").mkdir(exist_ok=True)
-    changes = sources.rebuild(clone, taken, unpacked / "code", trace.patch)
-    trust.check_patch(changes)
+    changed = [
+        _rebuilt(unpacked, number, state, code, clone)
+        for number, (state, code) in enumerate(zip(states, said.codes, strict=True))
+    ]
     _bring_data(unpacked / "data", clone)
-    return Crate(path, run, clone, taken, tuple(sorted(changes)))
+    return Crate(path, run, clone, tuple(states), tuple(changed), (trace, *added))
+
+
+def _rebuilt(
+    unpacked: Path, number: int, state: Trace, said: record.Code, clone: Path
+) -> tuple[str, ...]:
+    """Make the commit of a state of the code, and return the paths that its patch changes."""
+    trust.check_modes(said.modes)
+    code, commit = (unpacked / place for place in record.places(number))
+    code.mkdir(exist_ok=True)
+    text = _whole(commit) if commit.exists() else b""
+    taken = Sources(state.code.commit, said.directory, text, modes=said.modes)
+    changes = sources.rebuild(clone, taken, code, state.patch)
+    trust.check_patch(changes)
+    return tuple(sorted(changes))
 
 
 def _whole(path: Path) -> bytes:

@@ -18,11 +18,13 @@ from samerun.received.sandbox import Sandbox, data_folders, sandbox
 from samerun.reproduce import leftovers, repeat, view
 from samerun.reproduce.repeat import Outcome
 from samerun.store.tracking import use_store
+from samerun.trace import Trace
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 MOST_LINES = 60  # of a patch on the screen
+WITH_SANDBOX = "bubblewrap: no network, an empty home, it writes to a folder of its own alone"
 
 
 def is_one(what: str) -> bool:
@@ -59,7 +61,9 @@ def reproduce(
     with leftovers.private_folder("crate") as folder, _variables(ALONE):
         crate = read_crate(path, folder)
         repository = crate.clone / ".git"
-        readable = [repository, *data_folders(crate.run.trace, os.environ)]
+        readable = [repository]
+        for trace in crate.commands:
+            readable += data_folders(trace, os.environ)
         locked_in = sandbox(readable, clones, Path.home())
         _show(crate, locked_in, clones, console)
         if not yes:
@@ -95,36 +99,38 @@ def _show(crate: Crate, locked_in: Sandbox, clones: Sequence[Path], console: "Co
     from rich.table import Table
     from rich.text import Text
 
-    run, trace = crate.run, crate.run.trace
+    run = crate.run
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="cyan", no_wrap=True)
     grid.add_column(overflow="fold")
-    rows = {
-        "run": f"{run.name} ({run.run_id[:8]}), started {trace.started}",
-        "command": command_line(trace.repeat.words) if trace.repeat else "none",
-        "folder": trace.repeat.directory if trace.repeat else ".",
-        "code": _origin(crate, clones),
-        "changes": ", ".join(crate.changed) or "none",
-        "variables": ", ".join(
-            f"{name}={value}"
-            for name, value in (trace.machine.variables if trace.machine else {}).items()
-        ),
-        "sandbox": (
-            "bubblewrap: no network, an empty home, it writes to a folder of its own alone"
-            if locked_in.words
-            else f"NONE, {locked_in.why_not}. It can read, change and send what you can."
-        ),
-    }
-    for name, value in rows.items():
-        if value:
-            grid.add_row(name, Text(printable(value)))
+    rows = [("run", f"{run.name} ({run.run_id[:8]}), started {run.trace.started}")]
+    for trace in crate.commands:
+        rows += _command(trace)
+    for state, changed in zip(crate.states, crate.changed, strict=True):
+        rows += [("code", _origin(state, clones)), ("changes", ", ".join(changed) or "none")]
+    without = f"NONE, {locked_in.why_not}. It can read, change and send what you can."
+    rows.append(("sandbox", WITH_SANDBOX if locked_in.words else without))
+    for name, value in rows:
+        grid.add_row(name, Text(printable(value)))
     console.print(Text(f"{crate.path} holds a program, and this will be executed:", style="bold"))
     console.print(grid)
-    lines = list(readable_lines(trace.patch))
+    lines = [line for state in crate.states for line in readable_lines(state.patch)]
     for line in lines[:MOST_LINES]:
         console.print(Text(f"  {printable(line)}", style="dim"))
     if more := lines[MOST_LINES:]:
-        console.print(f"  ... {len(more)} more lines: trace/changes.patch in the crate")
+        console.print(f"  ... {len(more)} more lines: changes.patch below trace/ in the crate")
+
+
+def _command(trace: Trace) -> list[tuple[str, str]]:
+    if not trace.repeat or not trace.repeat.words:
+        return [("command", "none")]
+    rows = [("command", command_line(trace.repeat.words))]
+    if trace.repeat.directory != ".":
+        rows.append(("in", trace.repeat.directory))
+    steering = {**(trace.machine.variables if trace.machine else {}), **trace.variables}
+    if steering:
+        rows.append(("with", ", ".join(f"{name}={value}" for name, value in steering.items())))
+    return rows
 
 
 def readable_lines(patch: bytes) -> Iterator[str]:
@@ -138,15 +144,13 @@ def readable_lines(patch: bytes) -> Iterator[str]:
         binary = binary or line == "GIT binary patch"
 
 
-def _origin(crate: Crate, clones: Sequence[Path]) -> str:
-    revision = crate.sources.revision
+def _origin(state: Trace, clones: Sequence[Path]) -> str:
+    revision = state.code.commit
     if revision is None:
         return "all of it from the crate: it names no commit"
-    known = any(has_commit(clone, revision) for clone in clones)
-    where = (
-        "which is in your clone" if known else "which no clone here has: all of it is the crate's"
-    )
-    return f"commit {revision[:12]}, {where}"
+    if any(has_commit(clone, revision) for clone in clones):
+        return f"commit {revision[:12]}, which your clone has, too, with the changes below"
+    return f"commit {revision[:12]}, which no clone here has: all of it is the crate's"
 
 
 def _ask(console: "Console") -> None:
