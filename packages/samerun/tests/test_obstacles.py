@@ -12,9 +12,8 @@ from record_fixtures import FakeDataset, git
 from samerun.code.known import KnownFile
 from samerun.command.repeat import Command
 from samerun.machine.description import Environment
-from samerun.reproduce import command, data, environment, worktree
+from samerun.reproduce import Obstacle, command, data, environment, worktree
 from samerun.reproduce.environment import Python, differences
-from samerun.reproduce.obstacles import Obstacle
 from samerun.trace import Trace, collect
 
 HERE = Python(Path(sys.executable), Path(sys.prefix), "this one")

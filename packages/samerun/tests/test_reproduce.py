@@ -319,7 +319,7 @@ def test_a_full_disk_is_named(project: Project, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_original_is_marked_where_it_is_asked_for(project: Project, repeated: Repeated) -> None:
-    repeat.mark(repeat.Outcome(**{**repeated.outcome, "notes": ()}))
+    repeat.mark(repeat.Outcome(project.run_id, "0" * 32, "exact", ""))
     assert read_run(project.run_id).tags["reproduced"].startswith("exact by ")
 
 

@@ -45,6 +45,7 @@ def reproduce(options: argparse.Namespace) -> int:
     """
     from rich.console import Console
 
+    from samerun.compare.verdict import EXIT_STATUS
     from samerun.process.ending import cancelled_by_signals
     from samerun.received import repeat as crate
     from samerun.recorded import read_run
@@ -73,4 +74,4 @@ def reproduce(options: argparse.Namespace) -> int:
         view.print_json(outcome)
     else:
         view.show(outcome, console)
-    return view.STATUS[outcome.verdict]
+    return EXIT_STATUS[outcome.verdict]

@@ -9,9 +9,8 @@ from pathlib import Path, PurePosixPath
 from samerun.machine.description import VARIABLES
 from samerun.machine.portable import STARTED_AGAIN
 from samerun.process.variables import IGNORED, LIBRARIES, REFUSED
-from samerun.reproduce import REPEATS
+from samerun.reproduce import REPEATS, Obstacle
 from samerun.reproduce.environment import Python
-from samerun.reproduce.obstacles import Obstacle
 from samerun.root import VARIABLE as ROOT
 from samerun.secrets.masking import MASK
 from samerun.trace import Trace

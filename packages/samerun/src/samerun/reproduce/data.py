@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from samerun.code.known import KnownFile, read
-from samerun.reproduce.obstacles import Obstacle
+from samerun.reproduce import Obstacle
 from samerun.trace import Trace
 
 LARGEST_COPY = 256 * 2**20  # bytes; a larger file is linked to, and read once: by the run

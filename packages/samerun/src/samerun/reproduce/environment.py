@@ -15,7 +15,7 @@ from samerun.code.repository import git
 from samerun.errors import RecordError
 from samerun.machine import locked
 from samerun.machine.description import installed_packages, normalised, read_lock
-from samerun.reproduce.obstacles import Obstacle
+from samerun.reproduce import Obstacle
 from samerun.trace import Trace
 
 PINNED = re.compile(r"([\w.-]+)==(\S+)")

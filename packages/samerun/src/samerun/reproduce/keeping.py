@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from samerun.process.ending import held
+from samerun.reproduce import Obstacle
 from samerun.reproduce.leftovers import place
-from samerun.reproduce.obstacles import Obstacle
 from samerun.store.tracking import create_store, experiment_id
 
 if TYPE_CHECKING:

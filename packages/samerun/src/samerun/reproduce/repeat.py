@@ -11,11 +11,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from samerun.command.quoting import command_line
+from samerun.compare.causes import Cause
+from samerun.compare.verdict import NOT_VERIFIED
 from samerun.display.screen import additions
 from samerun.errors import RecordError
 from samerun.recorded import RecordedRun, read_run
-from samerun.reproduce import command, data, environment, keeping, leftovers, training, worktree
-from samerun.reproduce.obstacles import Obstacle
+from samerun.reproduce import (
+    Obstacle,
+    command,
+    data,
+    environment,
+    judging,
+    keeping,
+    leftovers,
+    training,
+    worktree,
+)
+from samerun.reproduce.judging import Measured
 from samerun.secrets.masking import masked_text
 from samerun.trace import ADDED, Trace
 from samerun.trace import FOLDER as TRACE
@@ -36,7 +48,8 @@ class Outcome:
     run_id : that of the repetition; None if there is none
     verdict, reason : how the two compare
     seconds : that each phase took
-    notes : what a person should know besides
+    metrics : of both, those that differ first
+    causes : what differs between the traces and may change a result, the likeliest first
     """
 
     repeats: str
@@ -44,7 +57,8 @@ class Outcome:
     verdict: str
     reason: str
     seconds: dict[str, float] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    metrics: tuple[Measured, ...] = ()
+    causes: tuple[str, ...] = ()
 
 
 def reproduce(
@@ -83,7 +97,7 @@ def reproduce(
             return _repeat(original, clones, folder, phases, timeout, sandbox, build)
     except Obstacle as obstacle:
         reason = masked_text(str(obstacle))
-        return Outcome(original.run_id, None, "not verified", reason, phases.seconds)
+        return Outcome(original.run_id, None, NOT_VERIFIED, reason, phases.seconds)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise RecordError(
@@ -142,8 +156,16 @@ def _repeat(
         note(f"{run_id[:8]} in the experiment {keeping.EXPERIMENT}")
         # Its copy counts as running until the verdict is there.
         copy = dataclasses.replace(read_run(run_id), status=again.info.status)
-        verdict, reason = _compared(original, copy, doubts)
-        outcome = Outcome(original.run_id, run_id, verdict, reason, phases.seconds)
+        verdict, comparison = judging.judge(original, copy, doubts)
+        outcome = Outcome(
+            repeats=original.run_id,
+            run_id=run_id,
+            verdict=verdict.kind,
+            reason=" ".join(verdict.reasons),
+            seconds=phases.seconds,
+            metrics=judging.measured(comparison),
+            causes=tuple(_in_words(cause) for cause in comparison.causes if not cause.unlikely),
+        )
         _attach(run_id, outcome, folder)
     return outcome
 
@@ -186,6 +208,11 @@ def _prepare(
     with phases("data") as note:
         note(data.bring(tree, trace, clones))
     return _Place(trace, tree, python, tuple(doubts))
+
+
+def _in_words(cause: Cause) -> str:
+    was = f"{cause.first}, now {cause.second}" if cause.first else cause.second
+    return f"{cause.kind}, {cause.name}: {was}"
 
 
 def _same_code(one: Trace, other: Trace) -> bool:
@@ -240,39 +267,3 @@ class _Phases:
         finally:
             took = time.monotonic() - began
             self.seconds[name] = round(self.seconds.get(name, 0) + took, 2)
-
-
-def _compared(original: RecordedRun, again: RecordedRun, doubts: Sequence[str]) -> tuple[str, str]:
-    """Return the verdict on a repetition, and its reason."""
-    then, now = original.trace.data, again.trace.data
-    if then and now and then.digest != now.digest:
-        return "not verified", f"The data differ: {now.name} has {now.digest}, had {then.digest}."
-    if original.status == "FINISHED" != again.status:
-        return "not verified", " ".join([f"The repetition is {again.status}.", *doubts])
-    if difference := _first_difference(original, again):
-        return ("not verified" if doubts else "different"), " ".join([difference, *doubts])
-    points = sum(map(len, original.metrics.values()))
-    return "exact", f"{points} values of metrics and {len(original.weights)} files of weights"
-
-
-def _first_difference(original: RecordedRun, again: RecordedRun) -> str:
-    # Where a run is recorded is no part of what it did: the trials of a study have a place there.
-    params = {*original.params, *again.params} - {"experiment"}
-    for name in sorted(params):
-        then, now = original.params.get(name), again.params.get(name)
-        if then != now:
-            return f"The parameter {name} is {now}, was {then}."
-    firsts = []
-    for name in {*original.metrics, *again.metrics}:
-        before, after = (dict(run.metrics.get(name, [])) for run in (original, again))
-        for step in sorted({*before, *after}):
-            if before.get(step) != after.get(step):
-                firsts.append((step, name, before.get(step), after.get(step)))
-                break
-    if firsts:
-        step, name, was, is_now = min(firsts, key=lambda first: first[:2])
-        return f"The metric {name} at step {step} is {is_now}, was {was}."
-    for name in sorted({*original.weights, *again.weights}):
-        if original.weights.get(name) != again.weights.get(name):
-            return f"The weights {name} differ."
-    return ""

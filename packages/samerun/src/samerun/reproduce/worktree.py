@@ -13,7 +13,7 @@ from samerun.code import later
 from samerun.code.known import content_of, read
 from samerun.code.repository import GitError, git
 from samerun.display.screen import has_commit
-from samerun.reproduce.obstacles import Obstacle
+from samerun.reproduce import Obstacle
 from samerun.trace import Trace
 
 SECONDS = 600  # for what git writes, or fetches
