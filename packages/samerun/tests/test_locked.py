@@ -231,6 +231,14 @@ def test_a_new_version_from_the_committed_index_is_a_plain_diff(
     assert applied(foreign, seen.patch, tmp_path) == changed
 
 
+def test_a_lock_without_a_line_end_at_its_end_is_patched_to_the_byte(
+    foreign: Path, tmp_path: Path
+) -> None:
+    changed = NEW.replace(TOOL, TOOL.replace("1.0", "1.1")).rstrip("\n")
+    (foreign / "uv.lock").write_bytes(changed.encode())
+    assert applied(foreign, collect(foreign).patch, tmp_path) == changed
+
+
 @pytest.mark.parametrize("lock", [OLD, MIRRORED])
 def test_the_same_lock_by_another_uv_or_from_a_mirror_is_no_dirt(foreign: Path, lock: str) -> None:
     before = collect(foreign)

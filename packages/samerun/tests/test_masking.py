@@ -163,6 +163,31 @@ def test_a_secret_of_the_environment_is_known(monkeypatch: pytest.MonkeyPatch) -
     assert masking.masked_text("refused: q7w8-e9r0") == "refused: ***"
 
 
+def test_what_the_environment_says_besides_secrets_is_no_secret(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SOME_MODEL", "q7w8-e9r0")  # no secret by its name
+    monkeypatch.setenv("SOME_API_KEY", str(tmp_path))  # the path of a file that holds one
+    monkeypatch.setenv("OTHER_API_KEY", "linear")  # a word that stands in many texts
+    text = f"q7w8-e9r0 of {tmp_path}, linear"
+    assert masking.masked_text(text) == text
+
+
+@pytest.mark.parametrize(
+    ("words", "masked"),
+    [
+        (["--token", "abc", "seed=1"], ("--token", "***", "seed=1")),
+        (["--token=abc", "seed=1"], ("--token=***", "seed=1")),
+        (["store.password=abc", "abc"], ("store.password=***", "abc")),
+        (["--seed", "abc"], ("--seed", "abc")),
+    ],
+)
+def test_the_value_of_an_option_is_masked_wherever_it_stands(
+    words: list[str], masked: tuple[str, ...]
+) -> None:
+    assert masking.masked_arguments(words) == masked
+
+
 def test_a_configuration_without_secrets_comes_back_from_its_yaml_as_it_was() -> None:
     cfg = config(lr=1e-5, text="1e-3", on=True, none=None, k={1: "a"}, l=[1, "x", {"y": 2.0}])
     assert OmegaConf.create(to_yaml(cfg)) == cfg

@@ -116,7 +116,13 @@ def test_a_false_alarm_can_be_overruled_by_name(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [b"[tool.samerun]\nstroe = []\n", b"[tool.samerun]\nstore = 1\n", b"["]
+    "said",
+    [
+        b"[tool.samerun]\nstroe = []\n",
+        b"[tool.samerun]\nstore = 1\n",
+        b"[tool.samerun]\nstore = [1]\n",
+        b"[",
+    ],
 )
 def test_a_mistake_in_the_rules_is_named(checkout: Path, said: bytes) -> None:
     (checkout / "pyproject.toml").write_bytes(said)
@@ -153,6 +159,32 @@ def test_a_secret_of_the_configuration_in_a_file_does_not_reach_the_patch(checko
     flatten(cfg)
     seen = collected(checkout, cfg)
     assert b"hunter2" not in seen.patch and seen.code.not_stored == ("train.py",)
+
+
+def test_a_link_to_data_is_stored_as_the_link_that_it_is(checkout: Path, tmp_path: Path) -> None:
+    (tmp_path / "far.csv").write_text("name,age\nada,36\n")
+    try:
+        (checkout / "near.csv").symlink_to(tmp_path / "far.csv")
+    except OSError:
+        pytest.skip("this system lets nobody make a link")
+    seen = collected(checkout)
+    assert seen.code.not_stored == () and b"near.csv" in seen.patch
+    assert b"ada" not in seen.patch
+
+
+def test_the_line_of_a_known_secret_is_named() -> None:
+    flatten({"password": "hunter2"})
+    told = why_not_stored("a.py", b"x = 1\ny = 2\nconnect('hunter2')\nz = 3\n")
+    assert told is not None and told.startswith("line 3: ")
+
+
+def test_a_password_in_an_address_of_an_example_is_none() -> None:
+    value = noise(12)
+    assert secret_in(f'url = "postgresql://ada:{value}@db.example.org/x"'.encode(), "a.py") is None
+    assert (
+        secret_in(f'url = "postgresql://ada:{value}@db.univ.test/x"'.encode(), "a.py") is not None
+    )
+    assert secret_in(b'url = "postgresql://ada:ada@db.univ.test/x"', "a.py") is None
 
 
 def test_a_table_of_patients_is_named_by_its_digest(checkout: Path) -> None:

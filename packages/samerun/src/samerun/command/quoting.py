@@ -4,8 +4,8 @@ import re
 import shlex
 from collections.abc import Iterable
 
-# What no shell reads in its own way. PowerShell splits words at commas, and options at dots; an @ at
-# the beginning of a word means something to it.
+# What no shell reads in its own way. PowerShell splits words at commas, and options at dots; to it
+# an @ at the beginning of a word means something.
 PLAIN = re.compile(r"(?!-.*[.:])(?!@)[\w./:+=@-]+", re.ASCII)
 QUOTES_OF_POWERSHELL = "‘’‚‛“”„"
 SPECIAL = {*'"$`\\!\n', *QUOTES_OF_POWERSHELL}  # between double quotes
