@@ -186,9 +186,8 @@ def _intervals(run: RecordedRun) -> tuple[str, ...]:
         high = _high(name)
         if high in last:
             of = INTERVAL.sub(r"\1", name)
-            found.append(
-                f"{of}: {last.get(of, (low + last[high]) / 2):.6g} [{low:.6g}, {last[high]:.6g}]"
-            )
+            value = f"{last[of]:.6g} " if of in last else ""
+            found.append(f"{of}: {value}[{low:.6g}, {last[high]:.6g}]")
     return tuple(found)
 
 
