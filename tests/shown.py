@@ -3,7 +3,6 @@
 import ast
 import json
 import re
-import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,12 +94,8 @@ def _configuration() -> Iterator[Shown]:
 def _notebooks() -> Iterator[Shown]:
     for path in sorted(ROOT.glob("solutions/*/*.ipynb")):
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            text = "".join(cell["source"])
-            for line in textwrap.dedent(text).splitlines():
-                if line.strip().startswith("uv "):
-                    yield Shown(_command(line), _name(path), "beside")
-            for inline in INLINE.findall(text):
-                yield Shown(inline, _name(path), "inline")
+            for command in re.findall(r"uv run [^\"`\n]+", "".join(cell["source"])):
+                yield Shown(_command(command), _name(path), "inline")
 
 
 def _hints() -> Iterator[Shown]:

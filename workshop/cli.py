@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from samerun.cli import add_store_option, add_trace_options
+from samerun.cli import add_open_options, add_store_option, add_trace_options
 from samerun.errors import RecordError
 from samerun.export import cli as export
 from samerun.reproduce import cli as reproduce
@@ -19,6 +19,7 @@ from workshop.leaderboard import admin
 if TYPE_CHECKING:
     from workshop.course import Course, Hole
 
+BEST_BY = ("best_val_accuracy", "val_accuracy")  # what the parts choose their best run by
 KEPT = "outputs/replaced"  # where files go before a command writes over them
 
 
@@ -64,7 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     add.set_defaults(command=_catch_up)
 
     add = commands.add_parser("trace", help="what a run recorded so that it can be repeated")
-    add_trace_options(add)
+    add_trace_options(add, BEST_BY)
+
+    add = commands.add_parser("open", help="a run on MLflow's page: latest, best, or an id")
+    add_open_options(add, BEST_BY)
 
     add = commands.add_parser("reproduce", help="repeat a run, and compare it with itself")
     add_store_option(add)

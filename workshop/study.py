@@ -29,10 +29,10 @@ from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from samerun.command.of_mlflow import see_all
 from samerun.command.repeat import command_for
 from samerun.config import flatten
 from samerun.errors import RecordError, innermost
-from samerun.find import see_all
 from samerun.process import surviving
 from samerun.process.ending import cancelled_by_signals, held
 from samerun.secrets.masking import masked_text

@@ -178,17 +178,6 @@ def test_a_trace_that_was_removed_is_called_so(mlflow_store: Path) -> None:
         view.read(run.info.run_id)
 
 
-def test_a_command_of_mlflow_that_is_printed_works_on_this_store(
-    mlflow_store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = recorded()
-    mlflow.delete_run(run.info.run_id)
-    for folder, where in ((mlflow_store.parent, ""), (mlflow_store.parents[1], "--directory ")):
-        monkeypatch.chdir(folder)
-        with pytest.raises(RecordError, match=f"uv run {where}.*mlflow runs restore --run-id"):
-            view.read(run.info.run_id)
-
-
 # --store
 
 

@@ -2,11 +2,16 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from samerun.errors import RecordError
 from samerun.export import cli as export
 from samerun.reproduce import cli as reproduce
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,6 +33,9 @@ def _parser() -> argparse.ArgumentParser:
     add = commands.add_parser("trace", help="what a run recorded so that it can be repeated")
     add_trace_options(add)
 
+    add = commands.add_parser("open", help="a run on MLflow's page")
+    add_open_options(add)
+
     add = commands.add_parser("reproduce", help="repeat a run, and compare it with itself")
     add_store_option(add)
     reproduce.add_options(add)
@@ -38,15 +46,56 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_trace_options(parser: argparse.ArgumentParser) -> None:
+def add_run_options(parser: argparse.ArgumentParser, best_by: Sequence[str] = ()) -> None:
+    """Let a command take one run: `picked(options)` returns it.
+
+    best_by : the metrics by which "best" chooses, if none is named
+    """
+    parser.add_argument(
+        "run_id", metavar="RUN", help="latest, best, or the run's id or the beginning of it"
+    )
+    parser.add_argument("--experiment", metavar="NAME", help="of which to take the latest or best")
+    parser.add_argument("--metric", metavar="NAME", help="by which the best one is the best")
+    parser.set_defaults(best_by=tuple(best_by))
+    add_store_option(parser)
+
+
+def picked(options: argparse.Namespace) -> "Run":
+    """Return the run that was asked for."""
+    from samerun.find import pick_run
+    from samerun.store.tracking import name_store
+
+    if options.store:
+        name_store(options.store)
+    metrics = (options.metric,) if options.metric else options.best_by
+    return pick_run(options.run_id, options.experiment, metrics)
+
+
+def add_open_options(parser: argparse.ArgumentParser, best_by: Sequence[str] = ()) -> None:
+    """Let a command open a run on MLflow's page."""
+    add_run_options(parser, best_by)
+    parser.add_argument("--port", type=int, default=5050, help="of mlflow ui (default: 5050)")
+    parser.set_defaults(command=open_page)
+
+
+def open_page(options: argparse.Namespace) -> int:
+    """Open a run on MLflow's page, and print its name and address."""
+    from samerun.display import page, screen
+
+    run = picked(options)
+    found = page.open_run(run, options.port)
+    print(f"{screen.printable(str(run.info.run_name))}: {found}")
+    return 0
+
+
+def add_trace_options(parser: argparse.ArgumentParser, best_by: Sequence[str] = ()) -> None:
     """Let a command show the trace of a run: on the screen, or as a picture."""
-    parser.add_argument("run_id", metavar="RUN_ID", help="the run's id, or the beginning of it")
+    add_run_options(parser, best_by)
     parser.add_argument(
         "--graph",
         metavar="FILE.svg",
         help="draw it instead: a picture of the way from the data to the metrics",
     )
-    add_store_option(parser)
     parser.set_defaults(command=show_trace)
 
 
@@ -62,16 +111,14 @@ def add_store_option(parser: argparse.ArgumentParser) -> None:
 def show_trace(options: argparse.Namespace) -> int:
     """Print the trace of a run, or draw it."""
     from samerun.display import screen
-    from samerun.store.tracking import name_store
 
-    if options.store:
-        name_store(options.store)
+    run_id = picked(options).info.run_id
     if options.graph:
         from samerun.display import graph
 
-        print(f"Drawn: {graph.write(options.run_id, Path(options.graph))}")
+        print(f"Drawn: {graph.write(run_id, Path(options.graph))}")
         return 0
-    screen.show(options.run_id)
+    screen.show(run_id)
     return 0
 
 

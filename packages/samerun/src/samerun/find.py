@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from samerun.command.quoting import command_line
+from samerun.command.of_mlflow import mlflow_command, see_all
 from samerun.command.repeat import hydra_overrides
 from samerun.errors import RecordError
 from samerun.store.moved import ARTIFACTS
-from samerun.store.tracking import local_store, mlflow_command, tracking_uri, use_store
+from samerun.store.tracking import local_store, tracking_uri, use_store
 
 if TYPE_CHECKING:  # mlflow takes seconds to import
     from mlflow import MlflowClient
@@ -63,13 +63,6 @@ def find_run(run_id: str) -> "Run":
     return run
 
 
-def see_all() -> str:
-    """Return the command that shows all runs of the store."""
-    return command_line(
-        ["uv", "run", "mlflow", "ui", "--port", "5050", "--backend-store-uri", tracking_uri()]
-    )
-
-
 def _listed(which: str, runs: "Sequence[Run]") -> str:
     lines = [f"\n  {run.info.run_id}  {run.info.run_name}" for run in runs]
     return f"{which} are:{''.join(lines)}" if lines else "It holds no runs."
@@ -102,6 +95,50 @@ def choose_run(which: str, experiment: str, metric: str, needs: Sequence[str] = 
     for path in needs:
         check_artifact(run, path)
     return run
+
+
+def pick_run(which: str, experiment: str | None = None, metrics: Sequence[str] = ()) -> "Run":
+    """Return a run to look at, however it ended.
+
+    Parameters
+    ----------
+    which : "latest", "best" of the finished runs, or the id of a run or its beginning
+    experiment : among the runs of which to look; otherwise "latest" looks everywhere, and "best"
+        in the experiment of the latest run
+    metrics : by the first of these that the experiment has, "best" chooses
+
+    Raises
+    ------
+    RecordError
+        There is no such run, or no metric to choose by.
+    """
+    if which not in ("latest", "best"):
+        return find_run(which)
+    use_store(create=False)
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    among = [e for e in client.search_experiments() if experiment in (None, e.name)]
+    ids = [e.experiment_id for e in among]
+    latest: list[Run] = client.search_runs(ids, max_results=1, order_by=[LATEST]) if ids else []
+    if not latest:
+        where = f"The experiment {experiment!r}" if experiment else tracking_uri()
+        raise RecordError(f"{where} holds no runs yet. Start a run first.")
+    if which == "latest":
+        return latest[0]
+    name = next(e.name for e in among if e.experiment_id == latest[0].info.experiment_id)
+    there = {
+        metric
+        for run in client.search_runs([latest[0].info.experiment_id], max_results=50)
+        for metric in run.data.metrics
+    }
+    metric = next((m for m in metrics if m in there), None)
+    if metric is None:
+        raise RecordError(
+            f"By which metric is a run of {name} the best? Name one with --metric. There are: "
+            f"{', '.join(sorted(there)) or 'none'}"
+        )
+    return _latest_or_best("best", name, metric)
 
 
 def as_typed(run_id: object) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from samerun.code import later
 from samerun.config import check_no_mask
 from samerun.data import Dataset
+from samerun.display import page
 from samerun.errors import RecordError
 from samerun.process.ending import cancelled_by_signals, held
 from samerun.process.job import job_tags, let_modules_travel
@@ -193,7 +194,9 @@ def _traced(
             except KeyboardInterrupt:
                 mlflow.end_run("KILLED")  # MLflow by itself would call it FAILED
                 raise
-    log.info("Recorded: uv run samerun trace %s", run.info.run_id[:8])
+    name, short = run.info.run_name, run.info.run_id[:8]
+    log.info("Recorded as %s: uv run samerun trace %s", name, short)
+    log.info("In MLflow: %s", page.address(run))
 
 
 def _record_trace(

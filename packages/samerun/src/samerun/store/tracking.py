@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from samerun.command.quoting import command_line
 from samerun.errors import RecordError
 from samerun.process.ending import end_lost_runs
 from samerun.root import project_root
@@ -21,6 +20,10 @@ from samerun.store.moved import ARTIFACTS, bring_up_to_date
 from samerun.store.probe import check_address, check_answer, check_database
 
 WAIT_FOR_CREATION = 120  # seconds; it takes 3 on an idle machine
+# MLflow's page shows an experiment of this kind under Model training, and any other one as traces
+# of language models.
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+_named: list[str] = []
 
 
 def tracking_uri() -> str:
@@ -88,12 +91,9 @@ def _bring_up_to_date(store: Path) -> None:
         ) from error
 
 
-def mlflow_command(*words: str) -> str:
-    """Return a command of MLflow's that works on this store: by itself it takes ./mlflow.db."""
-    store, start = local_store(tracking_uri()), ["uv", "run"]
-    if store and store.name == "mlflow.db" and store.parent != Path.cwd():
-        start += ["--directory", store.parent.as_posix()]
-    return command_line([*start, "mlflow", *words])
+def named() -> tuple[str, ...]:
+    """Return the stores that `name_store` took, of which the shell knows nothing."""
+    return tuple(_named)
 
 
 def name_store(where: str) -> None:
@@ -111,6 +111,7 @@ def name_store(where: str) -> None:
             raise RecordError(f"There is no run store at {path}. Expected a file mlflow.db.")
         where = f"sqlite:///{path.as_posix()}"
     os.environ["MLFLOW_TRACKING_URI"] = where
+    _named.append(where)
 
 
 def _turn_telemetry_off() -> None:
@@ -207,16 +208,22 @@ def experiment_id(name: str) -> str:
     experiment = mlflow.get_experiment_by_name(name)
     if experiment is None:
         try:
-            return mlflow.create_experiment(name, artifact_location=_artifact_location(name))
+            location = _artifact_location(name)
+            return mlflow.create_experiment(name, artifact_location=location, tags=KIND)
         except MlflowException:
             experiment = mlflow.get_experiment_by_name(name)  # another process was faster
             if experiment is None:
                 raise
     if experiment.lifecycle_stage == "deleted":
+        from samerun.command.of_mlflow import mlflow_command
+
         raise RecordError(
             f"The experiment {name!r} was deleted. Give `experiment` another name, or bring it "
             f"back: {mlflow_command('experiments', 'restore', '-x', experiment.experiment_id)}"
         )
+    if KIND.items() - experiment.tags.items() and local_store(tracking_uri()):
+        for tag, kind in KIND.items():  # it was made before, or by something else
+            mlflow.MlflowClient().set_experiment_tag(experiment.experiment_id, tag, kind)
     return experiment.experiment_id
 
 

@@ -1,0 +1,44 @@
+"""MLflow's own commands, written so that they work on the store that a message is about."""
+
+from pathlib import Path
+
+from samerun.command.quoting import command_line
+from samerun.command.repeat import directory
+from samerun.store import tracking
+
+
+def mlflow_command(*words: str) -> str:
+    """Return a command of MLflow's that works on this store, in the folder where it is read.
+
+    By itself MLflow takes what $MLFLOW_TRACKING_URI names, or ./mlflow.db.
+    """
+    uri, here = tracking.tracking_uri(), Path(directory()).resolve()
+    store = tracking.local_store(uri)
+    given = [tracking.local_store(named) or named for named in (*tracking.named(), "")]
+    own = tracking.local_store(tracking.own_uri())
+    if store != own and (store or uri) not in given:
+        return command_line(["uv", "run", "mlflow", *words])  # the shell has the variable set
+    if store is None or store.name != "mlflow.db":
+        # There is no option for it, and each shell sets a variable in its own way.
+        call = f"import os; os.environ['MLFLOW_TRACKING_URI'] = '{uri}'"
+        call = f"{call}; from mlflow.cli import cli; cli()"
+        return command_line(["uv", "run", "python", "-c", call, *words])
+    start = ["uv", "run"]
+    if store.parent != here:
+        if _project(store.parent) != _project(here):
+            start += ["--project", _project(here)]
+        start += ["--directory", store.parent.as_posix()]
+    return command_line([*start, "mlflow", *words])
+
+
+def see_all(port: int = 5050) -> str:
+    """Return the command that shows all runs of the store."""
+    store = ["--backend-store-uri", tracking.tracking_uri()]
+    return command_line(["uv", "run", "mlflow", "ui", "--port", str(port), *store])
+
+
+def _project(folder: Path) -> str:
+    """Return where uv finds the environment for a command that is typed in a folder."""
+    around = [folder, *folder.parents]
+    found = next((each for each in around if (each / "pyproject.toml").is_file()), folder)
+    return found.as_posix()
