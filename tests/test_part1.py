@@ -85,6 +85,12 @@ def test_a_solver_that_does_not_converge_is_reported_as_such(caplog):
         ("model=rigde", "Could not find 'model/rigde'"),
         ("model.C=???", "Missing mandatory value"),
         ("preprocessing=whitend", "Could not find 'preprocessing/whitend'"),
+        ("preprocessing.steps.components.n_components=900", "error: n_components=900 must be"),
+        ("preprocessing.steps.roots.kw_args.dtype=flaot", "error: data type 'flaot' not"),
+        (
+            "preprocessing.steps.roots.func.path=numpy.sqr",
+            "error: Error in call to target 'hydra.utils.get_method'",
+        ),
         (
             "preprocessing.steps.components.n_components=1.5",
             "error: The 'n_components' parameter of PCA must be",

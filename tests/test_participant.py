@@ -821,11 +821,18 @@ def test_an_exported_pipeline_says_what_the_pipeline_says(preprocessing, classif
     assert export_sklearn(model) == exported
 
 
-@pytest.mark.parametrize("function", [np.sqrt, np.absolute, np.tanh, None])
-def test_a_function_of_numpy_that_onnx_has_a_word_for_is_exported(function):
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [numpys(np.sqrt)],
+        [numpys(np.absolute), numpys(np.tanh)],
+        [numpys(np.exp), numpys(np.log), FunctionTransformer()],
+    ],
+    ids=["sqrt", "absolute, tanh", "exp, log, none"],
+)
+def test_a_function_of_numpy_that_onnx_has_a_word_for_is_exported(steps):
     data = load_training_data("digits")
-    step = FunctionTransformer() if function is None else numpys(function)
-    model = images_to(MaxAbsScaler(), step, RidgeClassifier())
+    model = images_to(MaxAbsScaler(), *steps, RidgeClassifier())
     model.fit(data.val.images, data.val.labels)
     scores = run_onnx(export_sklearn(model), data.val.images)
     assert np.allclose(scores, model.decision_function(data.val.images), atol=1e-3)

@@ -24,14 +24,26 @@ from sklearn.preprocessing import FunctionTransformer
 
 from samerun import flatten, set_up, start_run, to_yaml
 from workshop.data import load_training_data
-from workshop.errors import plain_errors
+from workshop.errors import WorkshopError, plain_errors
 
 log = logging.getLogger(__name__)
 
 
 def check_parameters(model: Pipeline) -> None:
-    """Fit a copy on made-up rows: scikit-learn names a bad parameter now, not after loading."""
-    clone(model).fit(np.eye(784), np.arange(784) % 2)
+    """Fit a copy on made-up rows: scikit-learn names a bad parameter now, not after loading.
+
+    Raises
+    ------
+    WorkshopError
+        It refuses one.
+    """
+    pixels = 28 * 28
+    try:
+        clone(model).fit(np.eye(pixels), np.arange(pixels) % 2)
+    except (TypeError, ValueError) as error:
+        raise WorkshopError(
+            f"{error}\n  It comes from the configuration: see conf/ or your command line."
+        ) from None
 
 
 def taking_images(model: Pipeline, shape: tuple[int, int]) -> Pipeline:
