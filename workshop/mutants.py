@@ -198,7 +198,8 @@ def _instead(node: ast.AST, code) -> Iterator[str]:
         case ast.Constant(value=bool(value)):
             yield str(not value)
         case ast.Constant(value=int(value) | float(value)):
-            yield from (f"({value + 1})", f"({value - 1})", f"({value * 2})", f"({-value})")
+            others = (value + 1, value - 1, value * 2, -value)
+            yield from (f"({other})" for other in others if other != value)
         case ast.Constant(value=str(value)):
             yield repr(CONFUSED.get(value, f"{value}_"))
             yield repr("")

@@ -1,7 +1,7 @@
 """Do the checks notice? Every answer of ours is changed a little, and its check has to reject it.
 
-A change that a check cannot notice, because it changes nothing, is listed with the reason in
-`exercises/harmless.toml`. What is not listed there and is accepted all the same is a gap.
+A change that a check cannot notice, because nothing that the hole asks for is lost, is listed with
+the reason in `exercises/harmless.toml`. What is not listed and is accepted all the same is a gap.
 """
 
 import shutil
@@ -71,10 +71,18 @@ def _why_rejected(check: checks.Check, driver: Driver) -> Exception | None:
 
 
 def harmless(path: Path = HARMLESS) -> dict[tuple[str, str, str], str]:
-    """Return the changes that are known to change nothing, by hole, before and after: and why."""
-    listed = tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    """Return the changes that are known to be harmless, by hole, before and after: and why."""
     return {
         (hole, change["before"], change["after"]): change["why"]
-        for hole, changes in listed.items()
+        for hole, changes in _listed(path).get("harmless", {}).items()
         for change in changes
     }
+
+
+def free(path: Path = HARMLESS) -> dict[str, str]:
+    """Return the holes whose answer is free, so that a change of ours says nothing: and why."""
+    return _listed(path).get("free", {})
+
+
+def _listed(path: Path) -> dict:
+    return tomllib.loads(path.read_text(encoding="utf-8"))
