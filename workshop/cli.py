@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samerun.cli import add_open_options, add_store_option, add_trace_options
+from samerun.compare import cli as compare
 from samerun.errors import RecordError
 from samerun.export import cli as export
 from samerun.reproduce import cli as reproduce
@@ -52,8 +53,15 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("step", nargs="?", type=int, default=1, help="1 is a nudge, 3 nearly all")
     add.set_defaults(command=_hint)
 
-    add = commands.add_parser("diff", help="your answer to a TODO beside ours")
-    add.add_argument("todo", metavar="TODO", help="its number, such as 1.3")
+    add = commands.add_parser(
+        "diff", help="your answer to a TODO beside ours, or why two runs differ"
+    )
+    add.add_argument("first", metavar="TODO|RUN_A", help="1.3; or a run: its id, latest or best")
+    add.add_argument(
+        "second", nargs="?", metavar="RUN_B|.", help="another run, or . for the present tree"
+    )
+    add_store_option(add)
+    compare.add_options(add)
     add.set_defaults(command=_diff)
 
     add = commands.add_parser("reset", help="begin a TODO again; what you wrote is kept")
@@ -177,10 +185,17 @@ def _todo(read: "Course", id: str) -> "Hole":
 
 
 def _diff(options: argparse.Namespace) -> int:
+    if options.second is not None:
+        return compare.diff(options)
     from workshop import answers, course, report
 
     read = course.load()
-    report.difference(answers.difference(read, _todo(read, options.todo)))
+    if options.first not in read.holes and "." not in options.first:
+        raise WorkshopError(
+            f"{options.first} is no TODO. A run is compared with another run, or with the present "
+            f"tree: workshop diff {options.first} RUN_B, workshop diff {options.first} ."
+        )
+    report.difference(answers.difference(read, _todo(read, options.first)))
     return 0
 
 

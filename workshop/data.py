@@ -90,6 +90,12 @@ class Dataset:
     digest: str
     files: tuple[KnownFile, ...] = ()
 
+    @property
+    def rows(self) -> dict[str, int]:
+        """How many images each open split has: the interval of an accuracy follows from that."""
+        splits = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: len(split) for name, split in splits.items() if isinstance(split, Split)}
+
 
 def load_dataset(name: str) -> Dataset:
     """Load "digits" (1,197 / 300 / 300 images) or "fashion_mnist" (50,000 / 10,000 / 10,000).

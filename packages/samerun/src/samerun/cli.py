@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from samerun.compare import cli as compare
 from samerun.errors import RecordError
 from samerun.export import cli as export
 from samerun.reproduce import cli as reproduce
@@ -39,6 +40,13 @@ def _parser() -> argparse.ArgumentParser:
     add = commands.add_parser("reproduce", help="repeat a run, and compare it with itself")
     add_store_option(add)
     reproduce.add_options(add)
+
+    add = commands.add_parser("diff", help="why two runs differ, or what changed since a run")
+    add.add_argument("first", metavar="RUN_A", help="an id, the beginning of one, latest or best")
+    add.add_argument("second", metavar="RUN_B|.", help="another run, or . for the present tree")
+    add_store_option(add)
+    compare.add_options(add)
+    add.set_defaults(command=compare.diff)
 
     add = commands.add_parser("export", help="write a run as an archive that others can run again")
     add_store_option(add)

@@ -6,17 +6,22 @@ result stands behind all of these: files that were not imported, packages that d
 of machines.
 """
 
+import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath, PureWindowsPath
 
+from samerun.code.known import KnownFile
 from samerun.config import leaves
+from samerun.machine import locked
 from samerun.machine.description import VARIABLES
 from samerun.trace import Trace
 
 CONFIGURATION, CODE, ENVIRONMENT, DATA = "configuration", "code", "environment", "data"
-ARITHMETIC, THREADS, MACHINE = "arithmetic", "threads", "machine"
-RANK = {CONFIGURATION: 0, CODE: 1, ENVIRONMENT: 2, DATA: 3, ARITHMETIC: 4, THREADS: 4, MACHINE: 5}
+ARITHMETIC, THREADS, MACHINE, COMMAND = "arithmetic", "threads", "machine", "command"
+RANK = {CONFIGURATION: 0, CODE: 1, ENVIRONMENT: 2, DATA: 3, ARITHMETIC: 4, THREADS: 4}
+RANK |= {MACHINE: 5, COMMAND: 6}
 # By these alone, two runs of one experiment may differ in their last digits.
 OF_THE_MACHINE = frozenset({ARITHMETIC, THREADS, MACHINE})
 
@@ -57,19 +62,34 @@ class Cause:
     detail: tuple[str, ...] = ()
 
 
-def causes(first: Trace, second: Trace, code: Sequence[Cause] | None = None) -> tuple[Cause, ...]:
+def causes(
+    first: Trace,
+    second: Trace,
+    code: Sequence[Cause],
+    locks: tuple[str | None, str | None] = (None, None),
+) -> tuple[Cause, ...]:
     """Return what differs between two traces, the likeliest cause first.
 
-    code : differences of the code, if somebody has built both states; otherwise they are found by
-        the digests of the files that either run used
+    Parameters
+    ----------
+    code : what differs in the code: see `code_by_digest` and `samerun.compare.code`
+    locks : the texts of both locks, where they are known
     """
     found = [
         *_configuration(first, second),
-        *(code if code is not None else code_by_digest(first, second)),
-        *_environment(first, second),
+        *_script(first, second),
+        *code,
+        *_not_stored(first, second, code),
+        *_environment(first, second, locks),
         *_data(first, second),
         *_machine(first, second),
+        *_variables(first, second),
     ]
+    return in_order(found)
+
+
+def in_order(found: Iterable[Cause]) -> tuple[Cause, ...]:
+    """Return causes in their order: the likeliest first."""
     return tuple(sorted(found, key=lambda cause: (cause.unlikely, RANK[cause.kind])))
 
 
@@ -78,15 +98,36 @@ def _configuration(first: Trace, second: Trace) -> Iterator[Cause]:
     for name in _differing(one, other):
         kept_elsewhere = name in OF_THE_RECORD
         yield _cause(CONFIGURATION, name, _pair(one, other, name), unlikely=kept_elsewhere)
+    arguments = first.command[1:], second.command[1:]
+    if one == other and arguments[0] != arguments[1]:  # what they change, the values say
+        shown = (" ".join(words) or NONE for words in arguments)
+        yield _cause(COMMAND, "arguments", shown, unlikely=True)
+
+
+def _script(first: Trace, second: Trace) -> Iterator[Cause]:
+    if first.script != second.script:
+        yield _cause(CODE, "script", (trace.script or NONE for trace in (first, second)))
+    if first.cells != second.cells:
+        one, other = ((trace.cells or "").splitlines() for trace in (first, second))
+        lines = tuple(difflib.unified_diff(one, other, lineterm="", n=0))[2:]
+        yield Cause(CODE, "cells of the notebook", "", "others were executed", detail=lines)
+
+
+def _not_stored(first: Trace, second: Trace, code: Iterable[Cause]) -> Iterator[Cause]:
+    """Yield changed files whose contents the records lack, by their digests."""
+    named = {cause.name for cause in code}
+    one, other = first.code.reasons, second.code.reasons
+    for path in _differing(one, other):
+        if path not in named:
+            pair = _pair(one, other, path, "as committed, or not there")
+            yield _cause(CODE, path, pair, unlikely=path not in {*_used(first), *_used(second)})
 
 
 def code_by_digest(first: Trace, second: Trace) -> list[Cause]:
     """Return the files that the runs imported, or were configured by, in different states."""
     found = []
-    kinds = ("imported", "imported later", "configuration")
-    one, other = ({f.path: f for f in t.files if f.kind in kinds} for t in (first, second))
-    inside = [p for p in sorted({*one, *other}) if _is_inside(p)]
-    for path in inside:
+    one, other = _used(first), _used(second)
+    for path in sorted({*one, *other}):
         a, b = one.get(path), other.get(path)
         if a and b and a.sha256 == b.sha256:
             continue
@@ -94,22 +135,28 @@ def code_by_digest(first: Trace, second: Trace) -> list[Cause]:
         unlikely = all(file.kind == "configuration" for file in (a, b) if file)
         digests = (f"sha256 {file.sha256[:12]}" if file else "not used" for file in (a, b))
         found.append(_cause(CODE, path, digests, unlikely=unlikely))
-    if (
-        not one
-        and not other
-        and (first.code.commit, first.patch)
-        != (
-            second.code.commit,
-            second.patch,
-        )
-    ):
+    states = tuple((trace.code.commit, trace.patch) for trace in (first, second))
+    if not one and not other and states[0] != states[1]:
         found.append(_cause(CODE, "commit", map(_state, (first, second))))
     return found
 
 
-def _is_inside(path: str) -> bool:
-    """Say whether a path is relative to its project: others differ from machine to machine."""
-    return not path.startswith("/") and path[1:3] not in (":/", ":\\")
+def _used(trace: Trace) -> dict[str, KnownFile]:
+    """Return the files of code and configuration by the names of causes."""
+    kinds = ("configuration", "imported", "imported later")  # the last one counts
+    files = sorted((f for f in trace.files if f.kind in kinds), key=lambda f: kinds.index(f.kind))
+    return {name_of(file.path): file for file in files}
+
+
+def name_of(path: str) -> str:
+    """Return the path of a file in the project; the name of one elsewhere, since the surroundings
+    of a project differ from machine to machine."""
+    return path if is_inside(path) else re.split(r"[/\\]", path)[-1]
+
+
+def is_inside(path: str) -> bool:
+    """Say whether a path of a trace is relative to its project."""
+    return not (PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute())
 
 
 def _state(trace: Trace) -> str:
@@ -117,7 +164,9 @@ def _state(trace: Trace) -> str:
     return f"{commit} + changes" if trace.patch else commit
 
 
-def _environment(first: Trace, second: Trace) -> Iterator[Cause]:
+def _environment(
+    first: Trace, second: Trace, texts: tuple[str | None, str | None]
+) -> Iterator[Cause]:
     one, other = (_packages(trace) for trace in (first, second))
     if first.environment and second.environment:
         pythons = first.environment.python, second.environment.python
@@ -135,7 +184,17 @@ def _environment(first: Trace, second: Trace) -> Iterator[Cause]:
         locks = first.environment.lock, second.environment.lock
         if locks[0] != locks[1]:
             shown = (lock[:12] if lock else NONE for lock in locks)
-            yield _cause(ENVIRONMENT, LOCK, shown, unlikely=bool(one and other))
+            lines = _locked_differently(*texts) if all(texts) else ()
+            yield _cause(ENVIRONMENT, LOCK, shown, unlikely=bool(one and other), detail=lines)
+
+
+def _locked_differently(one: str | None, other: str | None) -> tuple[str, ...]:
+    """Return the packages for which two locks have other versions, or other files."""
+    try:
+        found = locked.differences(one or "", other or "")
+    except ValueError:
+        return ()
+    return tuple(f"{name}: {was}, {now}" for name, (was, now) in found.items())
 
 
 def _packages(trace: Trace) -> dict[str, str]:
@@ -213,6 +272,14 @@ def _machine(first: Trace, second: Trace) -> Iterator[Cause]:
     if cores[0] != cores[1]:
         found.append(_cause(MACHINE, "cores", cores, unlikely=True))
     yield from found
+
+
+def _variables(first: Trace, second: Trace) -> Iterator[Cause]:
+    """Yield variables of MLflow, Hydra and Optuna; where runs are kept is no cause."""
+    for name in _differing(first.variables, second.variables):
+        if not name.startswith("MLFLOW_TRACKING_"):
+            pair = _pair(first.variables, second.variables, name, "not set")
+            yield _cause(MACHINE, name, pair, unlikely=True)
 
 
 def _threads(threads: Mapping[str, int]) -> dict[str, int]:

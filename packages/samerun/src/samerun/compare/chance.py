@@ -5,18 +5,20 @@ Only for shares of rows, such as an accuracy: how far a loss may vary, no record
 
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from samerun.compare.intervals import wilson_interval
+from samerun.compare.predictions import only_one_right
 from samerun.compare.results import last_value
 
 if TYPE_CHECKING:
+    from samerun.compare.comparison import Comparison
     from samerun.recorded import RecordedRun
 
 ACCURACY = re.compile(r"(?:^|[^a-z])(?:accuracy|acc|error_rate)(?:$|[^a-z])", re.I)
 MOST_ROWS = 10**9
+LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -117,9 +119,47 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return float(min(1.0, 2 * tail / 2**n))
 
 
-def discordant(
-    labels: Sequence[object], first: Sequence[object], second: Sequence[object]
-) -> tuple[int, int]:
-    """Return how many rows the first alone, and the second alone, predicted right."""
-    right = [(a == label, b == label) for label, a, b in zip(labels, first, second, strict=True)]
-    return right.count((True, False)), right.count((False, True))
+@dataclass(frozen=True)
+class Outcome:
+    """A metric at the end of two runs.
+
+    first, second : None where a run lacks it
+    intervals : of 95 %; None where none is known
+    larger_than_chance : None where that is not known
+    by : how it was found out, in words
+    """
+
+    metric: str
+    first: float | None
+    second: float | None
+    intervals: tuple[tuple[float, float], tuple[float, float]] | None = None
+    larger_than_chance: bool | None = None
+    by: str = ""
+
+
+def outcomes(comparison: "Comparison") -> list[Outcome]:
+    """Return the metrics whose last values differ, those with an interval first."""
+    first, second = comparison.first, comparison.second
+    found = []
+    for metric in comparison.metrics:
+        name, (one, other) = metric.name, metric.last
+        if one == other:
+            continue
+        shares = share(first, name), share(second, name)
+        if shares[0] and shares[1]:
+            found.append(_judged(comparison, name, shares[0], shares[1]))
+        else:
+            found.append(Outcome(name, one, other))
+    return sorted(found, key=lambda outcome: (outcome.intervals is None, outcome.metric))
+
+
+def _judged(comparison: "Comparison", name: str, one: Share, other: Share) -> Outcome:
+    intervals = one.interval, other.interval
+    alone = only_one_right(comparison.first, comparison.second, name)
+    if alone:
+        p = mcnemar(*alone)
+        by = f"paired: {alone[0]} and {alone[1]} rows that one alone has right, p = {p:.2g}"
+        return Outcome(name, one.value, other.value, intervals, p < LEVEL, by)
+    low, high = difference_interval(one, other)
+    by = f"unpaired, {one.rows} and {other.rows} rows: {low:+.4f} to {high:+.4f}"
+    return Outcome(name, one.value, other.value, intervals, low > 0 or high < 0, by)

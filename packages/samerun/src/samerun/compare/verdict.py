@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from samerun.compare.causes import (
     ARITHMETIC,
     CODE,
+    COMMAND,
     CONFIGURATION,
     DATA,
     ENVIRONMENT,
@@ -190,7 +191,7 @@ def _why_exact_was_to_be_expected(comparison: Comparison) -> str:
 
 
 def _is_no_matter_of_the_machine(cause: Cause) -> bool:
-    if cause.kind in OF_THE_MACHINE:
+    if cause.kind in OF_THE_MACHINE or cause.kind == COMMAND:
         return False
     # Packages that do not compute differ with the platform, by the markers of one lock.
     return not (cause.unlikely and cause.kind in (CONFIGURATION, CODE, ENVIRONMENT))

@@ -63,6 +63,36 @@ def versions(lock: str) -> dict[str, set[str | None]]:
     return found
 
 
+def differences(one: str, other: str) -> dict[str, tuple[str, str]]:
+    """Return the packages that two locks do not lock alike, with what each says of them.
+
+    Raises
+    ------
+    ValueError
+        A text is no uv.lock.
+    """
+    listed = [_listed(lock) for lock in (one, other)]
+    found = {}
+    for name in sorted({*listed[0], *listed[1]}):
+        was, now = (locked.get(name, {}) for locked in listed)
+        if was != now:
+            versions = [" or ".join(locked) or "not locked" for locked in (was, now)]
+            if versions[0] == versions[1]:
+                versions[1] = "other files of that version"
+            found[name] = (versions[0], versions[1])
+    return found
+
+
+def _listed(lock: str) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Return the hashes of every version of every package."""
+    found: dict[str, dict[str, tuple[str, ...]]] = {}
+    for package in sorted(
+        _packages(lock, _tables(lock)), key=lambda package: package.version or ""
+    ):
+        found.setdefault(package.name, {})[package.version or "built"] = package.hashes
+    return found
+
+
 def fingerprint(lock: str) -> str:
     """Return a SHA-256 sum that is equal for locks that lock the same, and only for them.
 
