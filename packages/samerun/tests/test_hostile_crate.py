@@ -1,15 +1,18 @@
 """A crate from a stranger is refused when it asks for more than to run a script of its own."""
 
+import base64
 import dataclasses
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from record_fixtures import git
+from rich.console import Console
 
 from samerun.code.checkout import Code
 from samerun.code.known import KnownFile
@@ -19,7 +22,7 @@ from samerun.errors import RecordError
 from samerun.export import packing, record, sources, write
 from samerun.export.about import Author
 from samerun.machine.description import Environment, Machine
-from samerun.received import safety, trust
+from samerun.received import patches, repeat, safety, trust
 from samerun.received.read import Crate, read_crate
 from samerun.received.repeat import readable_lines
 from samerun.received.safety import Limits
@@ -219,6 +222,11 @@ def test_a_path_that_leaves_the_folder_or_means_something_else_is_refused(
     with pytest.raises(RecordError, match="refused"):
         unpacked((zipfile.ZipInfo(name), b"x"))
     assert not [path for path in tmp_path.rglob("*") if path.name != "raw.zip"]
+
+
+def test_a_drive_is_named_as_one() -> None:
+    with pytest.raises(RecordError, match="names a drive"):
+        safety.check_name("C:/Windows/x")
 
 
 def test_names_that_are_one_file_on_some_systems_are_refused(unpacked) -> None:
@@ -454,6 +462,45 @@ def test_a_patch_that_touches_git_or_leaves_the_project_is_refused(
     assert not list(tmp_path.rglob("post-checkout"))
 
 
+def delta(size: int) -> bytes:
+    """Return a binary patch of a few bytes that says it makes a file of this size."""
+    number, rest = b"", size
+    while rest >= 0x80:
+        number, rest = number + bytes([rest & 0x7F | 0x80]), rest >> 7
+    packed = zlib.compress(b"\x03" + number + bytes([rest]) + b"\x90\x03")
+    line = chr(ord("A") + len(packed) - 1).encode() + base64.b85encode(packed, pad=True)
+    return b"diff --git a/x b/x\nindex 1..2\nGIT binary patch\ndelta 7\n" + line + b"\n\n"
+
+
+def test_a_patch_that_makes_far_more_than_it_weighs_is_refused() -> None:
+    for patch in (delta(3 << 30), b"literal 3221225472\nzcmV\n", delta(200 << 20) * 2):
+        with pytest.raises(RecordError, match=r"its patch makes (3072|400) MB"):
+            trust.check_size(patch)
+    trust.check_size(delta(200 << 20))
+
+
+def test_the_size_of_a_patch_is_looked_at_before_it_is_applied(crate_of, opened) -> None:
+    with pytest.raises(RecordError, match="its patch makes 3072 MB"):
+        opened(crate_of(patch=PATCH + delta(3 << 30)))
+
+
+def test_the_sizes_of_patches_of_git_are_those_of_their_files(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    before = bytes(range(256)) * 400
+    (tmp_path / "x").write_bytes(before)
+    git(tmp_path, "add", ".")
+    (tmp_path / "x").write_bytes(before + b"more\0")
+    patch = git(tmp_path, "diff", "--binary").encode()
+    assert b"\ndelta " in patch
+    assert len(before) + 5 in list(patches.sizes(patch))
+
+
+@pytest.mark.parametrize("line", [b"zcmV", b"z!!", b"A"])
+def test_a_binary_patch_that_cannot_be_read_is_refused(line: bytes) -> None:
+    with pytest.raises(RecordError, match="patch cannot be read"):
+        trust.check_size(b"delta 7\n" + line + b"\n")
+
+
 @pytest.mark.parametrize("name", [".gitattributes", "conf/.gitattributes", ".gitmodules"])
 def test_a_patch_that_changes_how_git_treats_files_is_refused(name: str) -> None:
     with pytest.raises(RecordError, match="by which git treats other files"):
@@ -653,3 +700,16 @@ def test_an_addition_that_cannot_be_read_is_named(content: bytes, crate_of, open
 def test_an_addition_without_a_number_is_named(crate_of, opened) -> None:
     with pytest.raises(RecordError, match="cannot be read"):
         opened(crate_of() | {"trace/added-x/trace.json": b"{}"})
+
+
+def test_a_message_about_a_crate_cannot_steer_a_terminal(
+    crate_of, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAMERUN_CACHE", str(tmp_path / "cache"))
+    members = crate_of()
+    said = json.loads(members["trace/trace.json"]) | {"schema": "\x1b[2J gone"}
+    packing.pack(members | {"trace/trace.json": json.dumps(said).encode()}, tmp_path / "run.zip")
+    with pytest.raises(RecordError, match="has the form") as refused:
+        repeat.reproduce(tmp_path / "run.zip", [], Console())
+    assert "\x1b" not in str(refused.value)
+    assert not list((tmp_path / "cache").rglob("trace.json")), "what was unpacked is removed"

@@ -88,6 +88,7 @@ def _rebuilt(
     code, commit = (unpacked / place for place in record.places(number))
     code.mkdir(exist_ok=True)
     text = _whole(commit) if commit.exists() else b""
+    trust.check_size(state.patch)
     taken = Sources(state.code.commit, said.directory, text, modes=said.modes)
     changes = sources.rebuild(clone, taken, code, state.patch)
     trust.check_patch(changes)

@@ -59,7 +59,10 @@ def reproduce(
             "one."
         )
     with leftovers.private_folder("crate") as folder, _variables(ALONE):
-        crate = read_crate(path, folder)
+        try:
+            crate = read_crate(path, folder)
+        except RecordError as error:  # it may quote a stranger
+            raise RecordError(printable(str(error))) from None
         repository = crate.clone / ".git"
         readable = [repository]
         for trace in crate.commands:

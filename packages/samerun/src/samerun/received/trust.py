@@ -14,11 +14,13 @@ from samerun.errors import RecordError
 from samerun.export.sources import LINK, PLAIN, PROGRAM, SUBMODULE
 from samerun.machine.description import VARIABLES
 from samerun.process.variables import LIBRARIES
-from samerun.received.safety import check_name, refuse, shown
+from samerun.received import patches
+from samerun.received.safety import MEGABYTE, check_name, refuse, shown
 from samerun.trace import Trace
 
 # Of those that a trace records, these load other code into every program, or steer its loader.
 LOADERS = ("LD_PRELOAD", "GLIBC_TUNABLES")
+LARGEST_RESULT = 256 * MEGABYTE  # of the binary files that a patch makes; a run stores 20 MB of one
 # They decide what git does with other files.
 OF_GIT = (".gitattributes", ".gitmodules", ".lfsconfig")
 CODE_OF_THE_PROJECT = ("imported", "configuration", "imported later")
@@ -61,6 +63,16 @@ def check_patch(changes: Mapping[str, tuple[str | None, str | None]]) -> None:
         for mode in modes:
             if mode:
                 check_modes({path: mode})
+
+
+def check_size(patch: bytes) -> None:
+    """Refuse a patch that makes far more than it weighs, before it is applied."""
+    try:
+        total = sum(patches.sizes(patch))
+    except ValueError as error:
+        raise refuse(f"its patch cannot be read: {error}") from None
+    if total > LARGEST_RESULT:
+        raise refuse(f"its patch makes {total / MEGABYTE:.0f} MB")
 
 
 def check_modes(modes: Mapping[str, str]) -> None:
