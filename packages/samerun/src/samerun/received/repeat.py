@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 MOST_LINES = 60  # of a patch on the screen
-WITH_SANDBOX = "bubblewrap: no network, an empty home, it writes to a folder of its own alone"
+WITH_SANDBOX = "bubblewrap: no network, not your home, it writes to a folder of its own alone"
 
 
 def is_one(what: str) -> bool:

@@ -20,7 +20,11 @@ from samerun.trace import Trace
 
 SECONDS = 20  # for a look whether it works here
 # What of a system a program needs: not /home, /root, /mnt, /media, /srv, /var, /run, /tmp.
-SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix")
+SYSTEM = (
+    *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix"),
+    "/sys",  # how many processors there are, and of which kind
+)
+GRAPHICS = ("nvidia*", "kfd", "dri")  # below /dev
 # Ways out of a machine's own session, and what leads back to the person.
 SESSION = {
     *("SSH_AUTH_SOCK", "SSH_AGENT_PID", "GPG_AGENT_INFO", "DBUS_SESSION_BUS_ADDRESS"),
@@ -70,6 +74,8 @@ def sandbox(readable: Iterable[Path], clones: Sequence[Path], home: Path) -> San
     words += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/var/tmp"]
     for name in SYSTEM:
         words += _system(Path(name))
+    for device in sorted(path for kind in GRAPHICS for path in Path("/dev").glob(kind)):
+        words += ["--dev-bind", str(device), str(device)]
     for path in sorted({str(path) for path in (*readable, *_python(), *_imported_from(clones))}):
         words += ["--ro-bind", path, path]
     words += ["--dir", str(home), "--setenv", "HOME", str(home)]
