@@ -106,6 +106,12 @@ def _rows(profile: dict) -> int | None:
     return shape[0] if shape else profile.get("num_rows")
 
 
+def _values(profile: dict) -> int:
+    """Return the number of values that MLflow counted, in all columns together."""
+    size = profile.get("features_size", profile.get("num_elements", 0))
+    return sum(size.values()) if isinstance(size, dict) else size
+
+
 @check("1.5")
 def the_training_data_is_an_input_of_the_run(part: Driver) -> None:
     inputs = trained(part).run.inputs.dataset_inputs
@@ -120,9 +126,18 @@ def the_training_data_is_an_input_of_the_run(part: Driver) -> None:
     )
     context = tags.get("mlflow.data.context")
     assert context == "training", f"the context of the input is {context!r}; expected 'training'"
-    rows = _rows(json.loads(dataset.profile or "{}"))
+    profile = json.loads(dataset.profile or "{}")
+    rows, values = _rows(profile), _values(profile)
     assert rows == len(data.train), (
         f"the input has {rows} rows; expected the {len(data.train)} of the training set"
+    )
+    assert values >= data.train.images.size, (
+        f"the input has {values} values; expected the {data.train.images.size} pixels of the "
+        "training images"
+    )
+    targets = profile.get("targets_shape", [rows])
+    assert targets == [rows], (
+        f"the targets have the shape {targets}; expected {[rows]}, the labels of the same images"
     )
 
 
