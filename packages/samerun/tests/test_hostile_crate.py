@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import io
 import json
+import random
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -271,6 +272,12 @@ def test_folders_of_an_archive_are_no_harm(unpacked, tmp_path: Path) -> None:
 def test_a_file_that_unpacks_to_far_more_than_it_weighs_is_refused(unpacked) -> None:
     with pytest.raises(RecordError, match="unpacks to 4 MB from"):
         unpacked(("zeros", bytes(4 * safety.MEGABYTE)), small=safety.MEGABYTE)
+
+
+def test_a_bomb_is_not_hidden_by_honest_files_beside_it(unpacked) -> None:
+    honest = random.Random(0).randbytes(safety.MEGABYTE)
+    with pytest.raises(RecordError, match="'zeros' unpacks to 12 MB from"):
+        unpacked(("honest", honest), ("zeros", bytes(12 * safety.MEGABYTE)), small=safety.MEGABYTE)
 
 
 def test_many_files_that_unpack_to_far_more_than_they_weigh_are_refused(unpacked) -> None:
@@ -713,3 +720,10 @@ def test_a_message_about_a_crate_cannot_steer_a_terminal(
         repeat.reproduce(tmp_path / "run.zip", [], Console())
     assert "\x1b" not in str(refused.value)
     assert not list((tmp_path / "cache").rglob("trace.json")), "what was unpacked is removed"
+
+
+def test_a_crate_is_told_from_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "abc").write_bytes(b"")
+    named = ("run.zip", "RUN.ZIP", "abc", "0123abcd", "latest")
+    assert [what for what in named if repeat.is_one(what)] == ["run.zip", "RUN.ZIP", "abc"]

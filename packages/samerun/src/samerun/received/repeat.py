@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,7 +28,7 @@ WITH_SANDBOX = "bubblewrap: no network, not your home, it writes to a folder of 
 
 def is_one(what: str) -> bool:
     """Say whether this names a crate, and not a run of the store."""
-    return what.lower().endswith(".zip") or not re.fullmatch("[0-9a-f]+", what)
+    return what.lower().endswith(".zip") or Path(what).is_file()
 
 
 def reproduce(
