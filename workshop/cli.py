@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         "second", nargs="?", metavar="RUN_B|.", help="another run, or . for the present tree"
     )
     add_store_option(add)
-    compare.add_options(add)
+    compare.add_options(add, BEST_BY)
     add.set_defaults(command=_diff)
 
     add = commands.add_parser("reset", help="begin a TODO again; what you wrote is kept")

@@ -3,14 +3,18 @@
 import hashlib
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import mlflow
 import pytest
-from record_fixtures import LOCK, git
+from record_fixtures import LOCK, FakeDataset, git
 
+from samerun import cli, start_run
 from samerun import trace as traces
 from samerun.code import later
 from samerun.code.known import KnownFile
@@ -445,3 +449,50 @@ def test_the_likeliest_cause_stands_first(
     one, other = run_of(plain, base.files), run_of(replace(plain, **changes), base.files)
     found = compare(one, other).causes
     assert [cause.name for cause in found] == order
+
+
+# The command
+
+
+@pytest.fixture
+def in_two_stores(
+    checkout: Path,
+    mlflow_store: Path,
+    store_template: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> tuple[str, str, Path]:
+    """A run in the present store, another one in a second store, and that store."""
+    second = tmp_path / "theirs" / "mlflow.db"
+    second.parent.mkdir()
+    shutil.copy(store_template, second)
+    monkeypatch.setenv("SAMERUN_ROOT", str(checkout))
+    monkeypatch.chdir(checkout)
+    runs = []
+    for store, rate in ((mlflow_store, 0.5), (second, 0.25)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store.as_posix()}")
+            with start_run({"rate": rate}, FakeDataset(), experiment="rocks") as run:
+                mlflow.log_metric("score", rate, step=1)
+            runs.append(run.info.run_id)
+    return runs[0], runs[1], second
+
+
+def test_a_run_is_compared_with_one_of_another_store(
+    in_two_stores: tuple[str, str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, store = in_two_stores
+    command = ["diff", first[:12], second[:12], "--store-b", str(store)]
+    assert cli.main(command) == 1
+    said = capsys.readouterr().out
+    assert re.search(r"configuration  rate +0\.5 -> 0\.25", said)
+    assert "They part at score, step 1: 0.5 -> 0.25 (by 2.5e-01)" in said
+
+    assert cli.main(["diff", "latest", "best", "--metric", "score"]) == 0
+    assert "The results are the same, bit for bit" in capsys.readouterr().out
+    assert os.environ["MLFLOW_TRACKING_URI"].endswith("run störe/mlflow.db")
+
+    assert cli.main(["diff", first, second]) == 2
+    assert f"There is no run '{second}'" in capsys.readouterr().err
+    assert cli.main(["diff", ".", first]) == 2
+    assert "in this order: diff RUN_ID ." in capsys.readouterr().err

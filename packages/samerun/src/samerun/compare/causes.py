@@ -277,7 +277,7 @@ def _machine(first: Trace, second: Trace) -> Iterator[Cause]:
 def _variables(first: Trace, second: Trace) -> Iterator[Cause]:
     """Yield variables of MLflow, Hydra and Optuna; where runs are kept is no cause."""
     for name in _differing(first.variables, second.variables):
-        if not name.startswith("MLFLOW_TRACKING_"):
+        if not name.startswith(("MLFLOW_TRACKING_", "_MLFLOW_")):
             pair = _pair(first.variables, second.variables, name, "not set")
             yield _cause(MACHINE, name, pair, unlikely=True)
 

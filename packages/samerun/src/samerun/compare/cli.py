@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +18,17 @@ TREE = "."
 URI = "MLFLOW_TRACKING_URI"
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what `diff` takes beside the two runs to a command of any name."""
+def add_options(parser: argparse.ArgumentParser, best_by: Sequence[str] = ()) -> None:
+    """Add what `diff` takes beside the two runs to a command of any name.
+
+    best_by : the metrics by which "best" chooses, if none is named
+    """
     parser.add_argument(
         "--store-b", metavar="PATH|URI", help="where RUN_B is, such as the address of a server"
     )
-    parser.add_argument("--metric", help="by which `best` chooses: the highest one")
+    parser.add_argument("--metric", metavar="NAME", help="by which best chooses: the highest one")
     parser.add_argument("--json", action="store_true", help="all of it as JSON, for programs")
+    parser.set_defaults(best_by=tuple(best_by))
 
 
 def diff(options: argparse.Namespace) -> int:
@@ -41,7 +45,7 @@ def diff(options: argparse.Namespace) -> int:
             options.second,
             store=options.store,
             store_b=options.store_b,
-            metric=options.metric,
+            metrics=(options.metric,) if options.metric else options.best_by,
         )
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # an accent must not end a plain console
@@ -56,7 +60,7 @@ def compared(
     *,
     store: str | None = None,
     store_b: str | None = None,
-    metric: str | None = None,
+    metrics: Sequence[str] = (),
 ) -> "Shown":
     """Compare what a person names: ids of runs, their beginnings, `latest`, `best`; `.` as second.
 
@@ -73,7 +77,7 @@ def compared(
 
     if first == TREE:
         raise RecordError("A run is compared with the present tree, in this order: diff RUN_ID .")
-    one = _read(first, store, metric)
+    one = _read(first, store, metrics)
     clones = [root_of(Path.cwd())]
     if second == TREE:
         other, notes = present(one, clones[0])
@@ -83,44 +87,17 @@ def compared(
         with _at(place):
             if path := local_store(tracking_uri()):
                 clones.append(root_of(path.parent))
-    other = _read(second, store_b or store, metric)
+    other = _read(second, store_b or store, metrics)
     comparison = compare(one, other, clones)
     return Shown(comparison, notes=comparison.notes)
 
 
-def _read(which: str, store: str | None, metric: str | None) -> "RecordedRun":
+def _read(which: str, store: str | None, metrics: Sequence[str]) -> "RecordedRun":
+    from samerun.find import pick_run
     from samerun.recorded import read_run
 
     with _at(store):
-        if which in ("latest", "best"):
-            which = _latest_or_best(which, metric)
-        return read_run(which)
-
-
-def _latest_or_best(which: str, metric: str | None) -> str:
-    """Return the id of the latest finished run, or of the best one of that run's experiment."""
-    from mlflow import MlflowClient
-
-    from samerun.find import LATEST, choose_run
-    from samerun.reproduce.keeping import EXPERIMENT
-    from samerun.store.tracking import use_store
-
-    use_store(create=False)
-    client = MlflowClient()
-    names = {e.experiment_id: e.name for e in client.search_experiments() if e.name != EXPERIMENT}
-    finished = "attributes.status = 'FINISHED'"
-    runs = client.search_runs(list(names), finished, max_results=1, order_by=[LATEST])
-    if not runs:
-        raise RecordError("No run has finished yet. Let one end, or name a run by its id.")
-    if which == "latest":
-        return str(runs[0].info.run_id)
-    if metric is None:
-        known = ", ".join(sorted(runs[0].data.metrics)) or "none"
-        raise RecordError(
-            f"The best run by which metric? Say it: --metric NAME. The latest run has: {known}"
-        )
-    experiment = names[runs[0].info.experiment_id]
-    return str(choose_run("best", experiment, metric).info.run_id)
+        return read_run(pick_run(which, metrics=metrics).info.run_id)
 
 
 @contextlib.contextmanager

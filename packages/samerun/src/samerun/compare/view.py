@@ -107,6 +107,8 @@ def _results(comparison: Comparison) -> Iterator[str]:
         return
     if comparison.metrics:
         yield from _parting(comparison.metrics[0])
+    elif comparison.points:
+        yield f"The metrics are the same, bit for bit ({comparison.points} values)."
     found = outcomes(comparison)
     if found:
         yield f"{'Results (95 % interval)':28}  {'A':23}  B"
