@@ -15,6 +15,9 @@ from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import optuna
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -155,6 +158,47 @@ def _experiments_allowed() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         yield
+
+
+def draws(space: DictConfig) -> dict[str, dict]:
+    """Return a space whose choices mean, behind `name=` in an override, what they are in the file.
+
+    Written as Python shows them, null would become the word None, and the text "1e4" a number.
+    """
+    plain = OmegaConf.to_container(space)
+    return {
+        name: how | {"choices": [as_override(choice) for choice in how["choices"]]}
+        if "choices" in how
+        else dict(how)
+        for name, how in plain.items()
+    }
+
+
+def as_override(value: object) -> object:
+    """Return a value of a configuration as Hydra's grammar writes it; numbers are as they are."""
+    match value:
+        case None:
+            return "null"
+        case str():
+            return value if _read_back(value) == value else _quoted(value)
+        case list():
+            return f"[{','.join(str(as_override(item)) for item in value)}]"
+        case dict():
+            pairs = (f"{key}:{as_override(item)}" for key, item in value.items())
+            return f"{{{','.join(pairs)}}}"
+    return value
+
+
+def _read_back(text: str) -> object:
+    try:
+        override = OverridesParser.create().parse_override(f"name={text}")
+        return None if override.is_sweep_override() else override.value()
+    except HydraException:
+        return None
+
+
+def _quoted(text: str) -> str:
+    return QuotedString(text, Quote.double).with_quotes()
 
 
 def repeat_lost_trial(study: optuna.Study, trial: FrozenTrial) -> None:
@@ -335,6 +379,11 @@ def begin(config: DictConfig) -> None:
     from samerun.run import start_run
     from samerun.store.tracking import use_store
 
+    if not isinstance(config.study, str):
+        raise WorkshopError(
+            f"The name of the study is taken for {config.study!r}, which is no text: Hydra reads "
+            "digits, with or without an e between, as a number. Give it a name with other letters."
+        )
     own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
     study = optuna.create_study(
         study_name=config.study,

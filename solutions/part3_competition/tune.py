@@ -13,14 +13,14 @@ import mlflow
 import optuna
 from hydra import compose
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from optuna import Study, Trial
 from train import experiment
 
 from samerun.command.repeat import hydra_overrides
 from samerun.secrets.masking import masked_arguments
 from workshop.errors import plain_errors
-from workshop.study import OVERRIDES, PARENT, RUN, search, summed_up, trial_name
+from workshop.study import OVERRIDES, PARENT, RUN, draws, search, summed_up, trial_name
 from workshop.study_state import check_state
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def objective(trial: Trial, cfg: DictConfig, fixed: Sequence[str], parent: str) 
     optuna.TrialPruned
         The trial was worse than others at the same epoch, and ended early.
     """
-    overrides = [*fixed, *draw(trial, OmegaConf.to_container(cfg.space))]
+    overrides = [*fixed, *draw(trial, draws(cfg.space))]
     trial.set_user_attr(OVERRIDES, masked_arguments(overrides))
     # Composed anew, as on a command line: a trial may choose whole groups, such as another model.
     composed = compose("config", [*overrides, f"experiment={cfg.experiment}"])

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from record_fixtures import FakeDataset, git
 from rich.console import Console
 
+from samerun.command import repeat
 from samerun.command.quoting import command_line, fits_every_shell, quoted
 from samerun.command.repeat import Command, command_for, repeating
 from samerun.display import screen as view
@@ -72,6 +73,16 @@ def test_no_word_is_left_bare_that_powershell_or_zsh_would_change(word: str) -> 
 def test_a_word_with_all_quotes_is_said_to_be_for_some_shells_only() -> None:
     assert fits_every_shell("it's") and fits_every_shell('"x"') and fits_every_shell("$x")
     assert not fits_every_shell("it's $x")
+
+
+@pytest.mark.parametrize("typed", ["experiment=12e4", "+experiment=12e4"])
+def test_a_name_that_hydra_takes_for_a_number_is_taken_as_typed(
+    typed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repeat, "hydra_overrides", lambda: ("seed=1", typed))
+    assert repeat.typed_for("experiment", 120000.0) == "12e4"
+    assert repeat.typed_for("experiment", "a name") == "a name"
+    assert repeat.typed_for("group", 2024) == "2024"
 
 
 # What a plain script was given

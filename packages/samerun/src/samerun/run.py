@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from samerun.code import later
+from samerun.command.repeat import typed_for
 from samerun.config import check_no_mask
 from samerun.data import Dataset
 from samerun.display import page
@@ -87,7 +88,7 @@ def start_run(
     _import_skops()
     start = functools.partial(
         mlflow.start_run,
-        experiment_id=experiment_id(str(name)),
+        experiment_id=experiment_id(typed_for("experiment", name)),
         run_name=run_name,
         nested=parent is not None,
         parent_run_id=parent,

@@ -117,6 +117,16 @@ def hydra_overrides() -> tuple[str, ...]:
     return tuple(job.overrides.task) if job else ()
 
 
+def typed_for(key: str, value: object) -> str:
+    """Return the value of a configuration as text, as it was typed where Hydra made it a number."""
+    if not isinstance(value, str):
+        for override in hydra_overrides():
+            name, _, text = override.partition("=")
+            if name.lstrip("+") == key:
+                return text
+    return str(value)
+
+
 def directory() -> str:
     """Return the folder in which the command was typed, which a Hydra job may have left."""
     job = hydra_job()

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +83,7 @@ def _check_yaml(folder: Path) -> None:
 
     for path in sorted(folder.rglob("*.yaml")):
         try:
+            _check_first_line(path)
             OmegaConf.load(path)
         except YAMLError as error:
             raise SystemExit(
@@ -90,6 +92,17 @@ def _check_yaml(folder: Path) -> None:
             ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise SystemExit(f"\nerror: {path} cannot be read as UTF-8 text: {error}") from None
+
+
+def _check_first_line(path: Path) -> None:
+    """Refuse a mark that hides the first line, and with it a `# @package`, from Hydra."""
+    text = path.read_text(encoding="utf-8")
+    if text.startswith("\ufeff") and re.search(r"^\ufeff?#\s*@package", text, re.MULTILINE):
+        raise SystemExit(
+            f"\nerror: {path} begins with a byte-order mark, which some editors write, and Hydra "
+            "does not see the line # @package below it: the file would count for something else. "
+            "Save it as UTF-8 without the mark (in some editors: without BOM)."
+        )
 
 
 def message_of(error: Exception) -> str | None:
