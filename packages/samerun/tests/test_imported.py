@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from record_fixtures import git
 
+from samerun.code import imported
+
 COLLECT = """
 import json, os
 from pathlib import Path
@@ -517,3 +519,14 @@ def test_decorated_functions_raise_no_doubt(project: Path) -> None:
     write(project, models=DECORATED, train=text)
     (seen,) = run(project)
     assert seen.trace["code"]["uncertain"] == []
+
+
+def test_the_library_does_not_compile_itself_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imported, "_looked_at", set())
+    monkeypatch.setattr(imported, "_files", {})
+    compiled = []
+    monkeypatch.setattr(imported, "_holds", lambda _, file, __: compiled.append(file) or True)
+    kept = imported.files()
+    ours = Path(imported.__file__).resolve()
+    if ours in kept:  # it is not where samerun is installed into the environment
+        assert not [file for file in compiled if Path(file).is_relative_to(ours.parents[1])]

@@ -30,7 +30,7 @@ WITHOUT_TORCH = (
     "rich.console", "sklearn.datasets", "sklearn.decomposition", "sklearn.linear_model",
     "sklearn.metrics", "sklearn.pipeline", "skops.io",
 )  # fmt: skip
-WITH_TORCH = (*WITHOUT_TORCH, "optuna", "torch", "torch.utils.data", "tqdm")
+WITH_TORCH = (*WITHOUT_TORCH, "optuna", "torch", "torch._dynamo", "torch.utils.data", "tqdm")
 # PyTorch, MKL, OpenBLAS, OpenMP, NumPy and Python itself look at these once.
 READ_WHEN_LOADED = (
     "ATEN_", "BLIS_", "CUDA_", "DNNL_", "GOTO_", "KMP_", "LD_", "MKL_", "NPY_", "NUMEXPR_", "OMP_",

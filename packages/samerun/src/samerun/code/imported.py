@@ -57,7 +57,9 @@ def roots(project: Path) -> tuple[str, ...]:
     for name, module in list(sys.modules.items()):
         values = getattr(module, "__dict__", {})
         file = values.get("__file__")
-        if "." not in name and name != "__main__" and isinstance(file, str):
+        top = "." not in name and name != "__main__"
+        # To follow the links of each of some hundred files takes a tenth of a second.
+        if top and isinstance(file, str) and not in_environment(file):
             folders.append(Path(file).resolve().parents["__path__" in values])
     ours = (f for f in folders if f.is_relative_to(project) and not in_environment(f"{f}{os.sep}"))
     return tuple(dict.fromkeys(folder.relative_to(project).as_posix() for folder in ours))
@@ -142,7 +144,7 @@ def _can_be_compared(module: dict[str, object]) -> bool:
 
     Other loaders, such as pytest's, compile something else. This package came a moment ago.
     """
-    ours = str(module.get("__name__")).partition(".")[0] == __package__
+    ours = str(module.get("__name__")).partition(".")[0] == __name__.partition(".")[0]
     return not ours and type(module.get("__loader__")) in (SourceFileLoader, _Loader)
 
 

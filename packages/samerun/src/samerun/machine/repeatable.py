@@ -59,7 +59,12 @@ def set_up(
         sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
     # cuBLAS is repeatable only with a workspace of fixed size, named before its first use.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)  # refuses an operation that is not repeatable
+    # Refuses an operation that is not repeatable. It is use_deterministic_algorithms(True) without
+    # an import of the compiler, which takes a second; the variable is for a later torch.compile.
+    torch.set_deterministic_debug_mode("error")
+    os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")
+    if compiler := sys.modules.get("torch._inductor.config"):
+        compiler.deterministic = True  # type: ignore[attr-defined]
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a search for bugs, and slow
     if portable:  # both choose by the processor's caches, too, which no variable hides
         torch.backends.mkldnn.set_flags(False)  # type: ignore[no-untyped-call]
