@@ -22,6 +22,20 @@ def test_help_does_not_wait_for_slow_imports():
     assert not {"mlflow", "torch", "sklearn", "hydra", "rich"} & set(done.stdout.split())
 
 
+@pytest.mark.parametrize(
+    ("command", "status"), [(["hint", "2.3"], 0), (["check", "2.3"], 1), (["check", "part1"], 1)]
+)
+def test_what_runs_no_answer_does_not_wait_for_the_libraries(command, status):
+    code = "import sys; from workshop import cli; code = cli.main(sys.argv[1:]); "
+    code += "print(code, *sys.modules, file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command], capture_output=True, text=True, check=True
+    )
+    *_, (said, *loaded) = (line.split() for line in done.stderr.splitlines())
+    assert said == str(status)
+    assert not {"mlflow", "numpy", "torch", "sklearn", "hydra", "omegaconf"} & set(loaded)
+
+
 def test_check_fails_while_a_hole_is_open(toy, solve, capsys):
     solve(toy, "9.1", "number: 5")
     assert cli.main(["check"]) == 1

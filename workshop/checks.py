@@ -93,8 +93,11 @@ def results(course: Course, holes: list[Hole], tree: Path | None = None) -> Iter
             for hole in part.holes
             if hole.id in stands and is_open(hole, stands[hole.id][1].body)
         }
-        checks, driver = checks_of(part.checks), Driver(tree / part.folder)
-        unchecked = [hole.id for hole in wanted if hole.id not in checks]
+        driver = Driver(tree / part.folder)
+        # The checks import PyTorch and MLflow: for seconds that an open TODO need not wait.
+        judged = [hole for hole in wanted if not open_ids.intersection([hole.id, *hole.needs])]
+        checks = checks_of(part.checks) if judged else {}
+        unchecked = [hole.id for hole in judged if hole.id not in checks]
         if unchecked:
             raise WorkshopError(
                 f"{part.checks.name} has no check of TODO {unchecked[0]}; expected a function "
@@ -105,7 +108,7 @@ def results(course: Course, holes: list[Hole], tree: Path | None = None) -> Iter
             if syntax_error and hole.id not in open_ids:
                 state, message = _stopped_by(syntax_error, hole, first=hole is wanted[0])
             else:
-                state, message = _judge(hole, checks[hole.id], driver, open_ids)
+                state, message = _judge(hole, checks.get(hole.id), driver, open_ids)
             file, region = stands[hole.id]
             yield Result(hole, state, message, file, region.place)
 
@@ -184,7 +187,10 @@ def _stopped_by(error: Crash, hole: Hole, first: bool) -> tuple[State, str]:
     return "waiting", f"A syntax error stops every run: {error}"
 
 
-def _judge(hole: Hole, check: Check, driver: Driver, open_ids: set[str]) -> tuple[State, str]:
+def _judge(
+    hole: Hole, check: Check | None, driver: Driver, open_ids: set[str]
+) -> tuple[State, str]:
+    """Return the state of a hole and why; one that is open or waits needs no check for that."""
     if hole.id in open_ids:
         return "open", hole.ask
     needed = [id for id in hole.needs if id in open_ids]

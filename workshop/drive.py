@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from samerun.errors import innermost
 from samerun.store import tracking as run_store
-from workshop import made_up, regions
+from workshop import regions
 from workshop.bounded import TooLong
 from workshop.errors import WorkshopError
 
@@ -170,6 +170,8 @@ class Driver:
         """
         from hydra.core.hydra_config import HydraConfig
 
+        from workshop import made_up
+
         module = self.load(script)
         said, complained = io.StringIO(), io.StringIO()
         arguments_before, sys.argv = sys.argv, [str(self.folder / script), *arguments]
@@ -240,6 +242,8 @@ class Driver:
         import matplotlib.pyplot as plt
         import mlflow
         from threadpoolctl import threadpool_limits
+
+        from workshop import made_up
 
         record = Record()
         with (
