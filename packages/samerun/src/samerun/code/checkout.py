@@ -105,7 +105,6 @@ def _state(
     root: Path, lock: str | None, lock_is_unknown: bool, used: Mapping[Path, Content], **where: Any
 ) -> State:
     """Do what `checkout_state` does; `where` are git's variables if it shall look elsewhere."""
-    index = root / os.fsdecode(git(root, "rev-parse", "--git-path", "index", **where)).strip("\n")
     head, changed, untracked = _status(root, **where)
     if where:
         untracked = _sources(root, untracked)
@@ -129,7 +128,7 @@ def _state(
     patch = b""
     differing = set(changed) - set(ran.replaced)
     if changed or storable or as_used:
-        patch, differing_as_used = _changes(root, base, index, storable, as_used, tracked, **where)
+        patch, differing_as_used = _changes(root, base, storable, as_used, tracked, **where)
         differing |= differing_as_used
         patch, secret = without_secrets(patch, root, rules)
         reasons |= secret
@@ -283,7 +282,6 @@ def _status(root: Path, **where: Any) -> tuple[dict[str, str], list[str], list[s
 def _changes(
     root: Path,
     base: str,
-    index: Path,
     untracked: Sequence[str],
     as_used: Mapping[str, bytes],
     tracked: Mapping[str, str],
@@ -297,6 +295,8 @@ def _changes(
     plain = "--binary --no-ext-diff --no-textconv --no-color --no-renames --no-relative -U3"
     # What is changed inside of a submodule is not for this repository's patch.
     plain += " --src-prefix=a/ --dst-prefix=b/ --ignore-submodules=dirty"
+    places = git(root, "rev-parse", "--git-path", "index", "--git-path", "objects", **where)
+    index, theirs = (root / place for place in os.fsdecode(places).split("\n")[:2])
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "index"
         if index.exists():
@@ -313,7 +313,6 @@ def _changes(
             return patch, set()
 
         # New objects go elsewhere: a run writes nothing into the repository.
-        theirs = root / os.fsdecode(git(root, "rev-parse", "--git-path", "objects", **where))[:-1]
         objects = Path(folder) / "objects"
         objects.mkdir()
         quoted = str(theirs).replace("\\", "\\\\").replace('"', '\\"')
