@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from record_fixtures import git
@@ -28,6 +29,7 @@ from samerun.received.read import Crate, read_crate
 from samerun.received.repeat import readable_lines
 from samerun.received.safety import Limits
 from samerun.recorded import RecordedRun
+from samerun.reproduce import Obstacle, environment, keeping
 from samerun.trace import Trace, to_json
 
 WHEN = ("2026-11-25T10:00:00+00:00", "2026-11-25T10:01:00+00:00")
@@ -727,3 +729,39 @@ def test_a_crate_is_told_from_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "abc").write_bytes(b"")
     named = ("run.zip", "RUN.ZIP", "abc", "0123abcd", "latest")
     assert [what for what in named if repeat.is_one(what)] == ["run.zip", "RUN.ZIP", "abc"]
+
+
+# ---------------------------------------------------- what the code of a crate leaves behind
+
+
+def run_with(artifacts: Path) -> SimpleNamespace:
+    return SimpleNamespace(info=SimpleNamespace(artifact_uri=artifacts.as_uri()), outputs=None)
+
+
+def test_artifacts_that_lead_to_files_of_the_person_are_not_taken(tmp_path: Path) -> None:
+    tree, home = tmp_path / "tree", tmp_path / "home"
+    (tree / "artifacts").mkdir(parents=True)
+    home.mkdir()
+    (home / "key").write_bytes(b"private")
+    (tree / "artifacts" / "fine.txt").write_bytes(b"x")
+    found = keeping._artifacts(SimpleNamespace(), run_with(tree / "artifacts"), tree)
+    assert found == [(tree / "artifacts", None)]
+    with pytest.raises(Obstacle, match="leads elsewhere"):
+        keeping._artifacts(SimpleNamespace(), run_with(home), tree)
+    (tree / "artifacts" / "link").symlink_to(home / "key")
+    with pytest.raises(Obstacle, match="leads elsewhere"):
+        keeping._artifacts(SimpleNamespace(), run_with(tree / "artifacts"), tree)
+
+
+def test_a_link_to_another_store_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "theirs.db").write_bytes(b"")
+    (tmp_path / "mlflow.db").symlink_to(tmp_path / "theirs.db")
+    with pytest.raises(Obstacle, match="a link to another store"):
+        keeping.repetition(tmp_path / "mlflow.db", {})
+
+
+def test_packages_of_a_crate_are_not_installed(project: Path, tmp_path: Path) -> None:
+    other = replace(trace_of(project), packages=("numpy==0.0.1",), environment=None)
+    with pytest.raises(Obstacle, match=r"numpy 0\.0\.1 .*code without a sandbox"):
+        environment.choose(other, project, tmp_path / "new", [], build=False)
+    assert not (tmp_path / "new").exists()
