@@ -279,7 +279,40 @@ def test_an_imported_file_that_no_record_holds_is_known_by_its_digest(checkout: 
     assert (cause.kind, cause.name) == ("code", "tools.py")
 
 
+def test_a_file_that_became_a_link_is_named(checkout: Path) -> None:
+    first = collected(checkout)
+    (checkout / "old.bin").write_bytes(b"other")
+    (checkout / "train.py").unlink()
+    (checkout / "train.py").symlink_to("old.bin")
+    second = collected(checkout)
+    found = difference(State(first, checkout), State(second, checkout), [checkout])
+    assert {cause.name for cause in found.files} == {"old.bin", "train.py"}
+
+
+def test_a_changed_file_that_was_not_stored_is_known_by_its_digest(checkout: Path) -> None:
+    runs = []
+    for number in (1, 2):
+        (checkout / "table.csv").write_bytes(b"%d\n" % number)
+        runs.append(run_of(collected(checkout), checkout))
+    (cause,) = compare(*runs, [checkout]).causes
+    assert (cause.kind, cause.name, cause.unlikely) == ("code", "table.csv", True)
+    assert "sha256" in cause.first and cause.first != cause.second
+
+
 # The present tree
+
+
+def test_a_lock_that_cannot_be_read_is_said_and_costs_nothing_else(
+    project: Path, base: RecordedRun
+) -> None:
+    before = (project / "uv.lock").read_bytes()
+    try:
+        (project / "uv.lock").write_bytes(b"<<<<<<< mine\n")
+        here, notes = present(base, project)
+    finally:
+        (project / "uv.lock").write_bytes(before)
+    assert "The uv.lock of the present tree cannot be read" in notes[0]
+    assert [cause.name for cause in compare(base, here, [project]).causes] == ["uv.lock"]
 
 
 def test_a_run_differs_from_the_tree_by_what_was_edited_since(

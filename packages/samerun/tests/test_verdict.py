@@ -276,6 +276,29 @@ def test_another_machine_that_calculates_alike_is_no_reason_for_other_bits(chang
     assert judged(machine(near, **changed)).kind == "different"
 
 
+def test_weights_that_only_one_run_has_are_outside_of_any_tolerance() -> None:
+    found = judged(machine(replace(RUN, weights={}), arithmetic=OTHER_BITS))
+    assert found.kind == "different"
+    assert "Only one of the runs has the weights trees.npz." in found.reason
+
+
+def test_a_step_that_is_missing_is_outside_of_any_tolerance() -> None:
+    short = metrics(RUN, val_accuracy=[(1, 0.75), (2, 0.8)])
+    assert judged(machine(short, arithmetic=OTHER_BITS)).kind == "different"
+
+
+def test_another_parameter_is_outside_of_any_tolerance() -> None:
+    other = replace(RUN, params=RUN.params | {"seed": "4"})
+    assert judged(machine(other, arithmetic=OTHER_BITS)).kind == "different"
+
+
+def test_a_metric_says_how_far_and_at_how_many_steps_it_differs() -> None:
+    other = metrics(RUN, train_deviance=[(1, 0.75), (2, 0.625), (3, 0.5)])
+    (metric,) = compare(RUN, other).metrics
+    assert (metric.step, metric.size, metric.largest) == (2, 0.125, 0.25)
+    assert (metric.steps, metric.last) == ((2, 3), (0.25, 0.5))
+
+
 # Not verified
 
 

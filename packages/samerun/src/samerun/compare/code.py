@@ -174,9 +174,12 @@ def _files(repository: Path, one: str, other: str, first: Trace, second: Trace) 
     text = git(repository, "diff", *options).decode(errors="replace")
     # One piece of the whole for each file, in the same order.
     pieces = re.split(r"^(?=diff --git )", text, flags=re.M)[1:]
+    entries = list(_counted(counts))
+    if len(pieces) != len(entries):  # a file that became a link has two pieces
+        pieces = [""] * len(entries)
     kinds = _kinds(first, second)
     found = []
-    for (path, was, said), piece in zip(_counted(counts), pieces, strict=True):
+    for (path, was, said), piece in zip(entries, pieces, strict=True):
         of_both = kinds.get(path, set()) | kinds.get(was, set())
         if was != path:
             said = f"was {was}, {said}"

@@ -47,9 +47,14 @@ def present(run: RecordedRun, root: Path) -> tuple[RecordedRun, list[str]]:
     """
     then, notes = run.trace, list[str]()
     used = _used(then, root)
-    lock = read_lock(root)
+    lock, broken = None, False
     try:
-        state = checkout_state(root, lock, used=used)
+        lock = read_lock(root)
+    except (OSError, ValueError) as error:
+        broken = True
+        notes.append(f"The uv.lock of the present tree cannot be read: {error}")
+    try:
+        state = checkout_state(root, lock, broken, used)
     except GitError as error:
         notes.append(f"The code is compared file by file: {error}")
         state = State()

@@ -109,17 +109,13 @@ def weights(first: Mapping[str, str], second: Mapping[str, str]) -> tuple[Weight
 def metrics(
     first: Mapping[str, Sequence[Point]],
     second: Mapping[str, Sequence[Point]],
-    up_to: int | None = None,
 ) -> tuple[MetricDifference, ...]:
-    """Return the metrics that differ, the one that differs at the earliest step first.
-
-    up_to : the last step that counts, if the second run has more than the first by design
-    """
+    """Return the metrics that differ, the one that differs at the earliest step first."""
     found = []
     for name in {*first, *second}:
         if is_a_result(name):
             one, other = by_step(first.get(name, ())), by_step(second.get(name, ()))
-            if difference := _of_metric(name, one, other, up_to):
+            if difference := _of_metric(name, one, other):
                 found.append(difference)
     return tuple(sorted(found, key=lambda difference: (difference.step, difference.name)))
 
@@ -147,9 +143,8 @@ def _of_metric(
     name: str,
     one: Mapping[int, tuple[float, ...]],
     other: Mapping[int, tuple[float, ...]],
-    up_to: int | None,
 ) -> MetricDifference | None:
-    steps = [step for step in sorted({*one, *other}) if up_to is None or step <= up_to]
+    steps = sorted({*one, *other})
     differ = [step for step in steps if not _same(one.get(step, ()), other.get(step, ()))]
     if not differ:
         return None
