@@ -1,10 +1,12 @@
 """What keeps a run from being repeated is named, and nothing is touched."""
 
+import errno
 import hashlib
 import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from record_fixtures import FakeDataset, git
@@ -101,6 +103,17 @@ def test_a_patch_that_does_not_apply_says_where(
     patch += b"@@ -1 +1 @@\n-print(7)\n+print(8)\n"
     with pytest.raises(Obstacle, match=r"patch of the run does not apply.*train\.py:1"):
         worktree.make(tmp_path / "made", trace, stored(tmp_path / "some", patch), [checkout])
+
+
+def test_a_disk_that_is_full_is_told_from_a_patch_that_does_not_apply(
+    trace: Trace, checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=100))
+    worktree.make(tmp_path / "made", trace, stored(tmp_path / "none"), [checkout])
+    broken = stored(tmp_path / "some", b"no patch at all")
+    with pytest.raises(OSError) as found:
+        worktree.make(tmp_path / "made 2", trace, broken, [checkout])
+    assert found.value.errno == errno.ENOSPC
 
 
 @pytest.mark.parametrize("path", ["../outside.txt", ".git/hooks/post-checkout"])

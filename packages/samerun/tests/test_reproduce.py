@@ -19,6 +19,7 @@ from record_fixtures import forked, git, killed, needs_fork
 
 from samerun import cli
 from samerun.errors import RecordError
+from samerun.find import choose_run, pick_run
 from samerun.recorded import RecordedRun, read_run
 from samerun.reproduce import leftovers, repeat
 from samerun.store.tracking import use_store
@@ -173,7 +174,7 @@ class Repeated:
 @pytest.fixture(scope="module")
 def repeated(project: Project) -> Repeated:
     """The same run, repeated once: facts of it are tested one by one."""
-    status, said = samerun("reproduce", project.run_id[:10], "--json", cwd=project.root)
+    status, said = samerun("reproduce", "latest", "--json", cwd=project.root)
     outcome = json.loads(said)
     assert outcome["run_id"], outcome["reason"]
     return Repeated(status, outcome, read_run(project.run_id), read_run(outcome["run_id"]))
@@ -230,6 +231,13 @@ def test_it_is_recorded_apart_and_says_what_it_repeats(
     assert stored["verdict"] == "exact"
     assert "step 2" in (repeated.run.files / "reproduction" / "output.txt").read_text()
     assert repeated.run.status == "FINISHED"
+
+
+def test_a_repetition_is_nobodys_latest_or_best_run(project: Project, repeated: Repeated) -> None:
+    assert pick_run("latest").info.run_id == project.run_id
+    assert pick_run("best", metrics=["loss"]).info.run_id == project.run_id
+    assert choose_run("best", "lines", "loss").info.run_id == project.run_id
+    assert pick_run("latest", "reproductions").info.run_id in repetitions()
 
 
 def test_the_original_is_left_alone(repeated: Repeated) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # mlflow takes seconds to import
     from mlflow.entities import Run
 
 LATEST = "attributes.start_time DESC"
+REPRODUCTIONS = "reproductions"  # the experiment of all repetitions: nobody's latest or best run
 DIGEST = "trace.dataset_digest"
 
 log = logging.getLogger(__name__)
@@ -103,8 +104,8 @@ def pick_run(which: str, experiment: str | None = None, metrics: Sequence[str] =
     Parameters
     ----------
     which : "latest", "best" of the finished runs, or the id of a run or its beginning
-    experiment : among the runs of which to look; otherwise "latest" looks everywhere, and "best"
-        in the experiment of the latest run
+    experiment : among the runs of which to look; otherwise "latest" looks everywhere but among
+        repetitions, and "best" in the experiment of the latest run
     metrics : by the first of these that the experiment has, "best" chooses
 
     Raises
@@ -118,7 +119,11 @@ def pick_run(which: str, experiment: str | None = None, metrics: Sequence[str] =
     from mlflow import MlflowClient
 
     client = MlflowClient()
-    among = [e for e in client.search_experiments() if experiment in (None, e.name)]
+    among = [
+        e
+        for e in client.search_experiments()
+        if e.name == experiment or (experiment is None and e.name != REPRODUCTIONS)
+    ]
     ids = [e.experiment_id for e in among]
     latest: list[Run] = client.search_runs(ids, max_results=1, order_by=[LATEST]) if ids else []
     if not latest:

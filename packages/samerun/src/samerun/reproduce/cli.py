@@ -5,13 +5,15 @@ from pathlib import Path
 
 from samerun.errors import RecordError
 
+LATEST = "latest"  # the run that began last, repetitions apart
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what `reproduce` takes to a command of any name."""
     parser.add_argument(
         "run_id",
         metavar="RUN_ID|CRATE.zip",
-        help="the run's id, or the beginning of it; or a crate, as export writes it",
+        help="the run's id, or the beginning of it; latest; or a crate, as export writes it",
     )
     parser.add_argument("--json", action="store_true", help="the outcome as JSON, for programs")
     parser.add_argument(
@@ -46,6 +48,7 @@ def reproduce(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from samerun.compare.verdict import EXIT_STATUS
+    from samerun.find import pick_run
     from samerun.process.ending import cancelled_by_signals
     from samerun.received import repeat as crate
     from samerun.recorded import read_run
@@ -58,14 +61,15 @@ def reproduce(options: argparse.Namespace) -> int:
     store = local_store(tracking_uri())
     clones = [root_of(Path.cwd()), *([root_of(store.parent)] if store else [])]
     console = Console(stderr=options.json)
-    if crate.is_one(options.run_id):
+    if options.run_id != LATEST and crate.is_one(options.run_id):
         if options.mark:
             raise RecordError("--mark notes the verdict on a run of the store. A crate is none.")
         outcome = crate.reproduce(
             Path(options.run_id), clones, console, yes=options.yes, timeout=options.timeout
         )
     else:
-        original = read_run(options.run_id)
+        run_id = options.run_id
+        original = read_run(pick_run(run_id).info.run_id if run_id == LATEST else run_id)
         with cancelled_by_signals(), view.progress(console) as said:
             outcome = repeat.reproduce(original, clones, timeout=options.timeout, said=said)
     if options.mark:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from samerun.find import REPRODUCTIONS
 from samerun.process.ending import held
 from samerun.reproduce import Obstacle
 from samerun.reproduce.leftovers import place
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-EXPERIMENT = "reproductions"  # of all repetitions, so that no choice of the best run meets one
 REPRODUCES = "reproduces"  # a tag of a repetition: the id of the run that it repeats
 STORE = "mlflow.db"
 MOST_METRICS, MOST_PARAMS, MOST_TAGS = 1000, 100, 100  # of one call, as MLflow has it
@@ -77,7 +77,7 @@ def kept(run: "Run", store: Path, repeats: str) -> Iterator[str]:
     tags = {k: v for k, v in run.data.tags.items() if k != "mlflow.parentRunId"}
     tags[REPRODUCES] = repeats
     new = ours.create_run(
-        experiment_id(EXPERIMENT), run.info.start_time, run_name=run.info.run_name
+        experiment_id(REPRODUCTIONS), run.info.start_time, run_name=run.info.run_name
     )
     run_id: str = new.info.run_id
     try:

@@ -15,6 +15,7 @@ from samerun.compare.causes import Cause
 from samerun.compare.verdict import NOT_VERIFIED
 from samerun.display.screen import additions
 from samerun.errors import RecordError
+from samerun.find import REPRODUCTIONS
 from samerun.recorded import RecordedRun, read_run
 from samerun.reproduce import (
     Obstacle,
@@ -153,7 +154,7 @@ def _repeat(
             doubts.append(f"What was added to the run later is not repeated: {obstacle}")
     again = keeping.repetition(store, original.params) or again
     with phases("record") as note, keeping.kept(again, store, original.run_id) as run_id:
-        note(f"{run_id[:8]} in the experiment {keeping.EXPERIMENT}")
+        note(f"{run_id[:8]} in the experiment {REPRODUCTIONS}")
         # Its copy counts as running until the verdict is there.
         copy = dataclasses.replace(read_run(run_id), status=again.info.status)
         verdict, comparison = judging.judge(original, copy, doubts)

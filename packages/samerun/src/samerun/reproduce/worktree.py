@@ -4,6 +4,8 @@ The repository borrows the objects of the clone that has the commit, and writes 
 neither working tree, index, branches and stash of the clone nor its list of worktrees change.
 """
 
+import errno
+import os
 import re
 import shutil
 from collections.abc import Iterable
@@ -17,6 +19,8 @@ from samerun.reproduce import Obstacle
 from samerun.trace import Trace
 
 SECONDS = 600  # for what git writes, or fetches
+LEAST_FREE = 2**20  # bytes; with less, the disk is full
+MOST_LINES = 4  # of what git says
 # What a run leaves in its project; a project whose .gitignore forgets one would be dirty by it.
 LEFT_BY_RUNS = "/mlflow.db*\n/mlartifacts/\n/outputs/\n/multirun/\n/.venv/\n"
 STORED = re.compile(r"(\d+) bytes, sha256 ([0-9a-f]{64})")  # as `storable.described` says it
@@ -163,7 +167,11 @@ def _write(tree: Path, *arguments: str, why: str) -> None:
     try:
         git(tree, *no_hooks, *arguments, seconds=SECONDS)
     except GitError as error:
-        raise Obstacle(f"{why}: {error}") from None
+        if shutil.disk_usage(tree).free < LEAST_FREE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tree)) from None
+        first, more = str(error).splitlines()[:MOST_LINES], str(error).splitlines()[MOST_LINES:]
+        rest = [f"and {len(more)} lines more"] if more else []
+        raise Obstacle(f"{why}: {' '.join([*first, *rest])}") from None
 
 
 def _copy_later_imports(tree: Path, trace: Trace, stored: Path) -> None:
