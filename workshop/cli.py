@@ -291,6 +291,7 @@ def _setup(options: argparse.Namespace) -> int:
 def _join(options: argparse.Namespace) -> int:
     import getpass
 
+    from workshop.advice import part_command
     from workshop.participant import live, membership
 
     if options.token:
@@ -304,8 +305,9 @@ def _join(options: argparse.Namespace) -> int:
         print(f"It is the competition that was at {joined.moved_from}.")
     if before:
         print(f"You have left {before.address}; to return: workshop join with its code.")
-    print("  train, for all to see:  uv run part3_competition/train.py tracking=shared")
-    print("  send in a model:        uv run part3_competition/submit.py run_id=best")
+    part = "part3_competition"
+    print(f"  train, for all to see:  {part_command(part, 'train.py', 'tracking=shared')}")
+    print(f"  send in a model:        {part_command(part, 'submit.py', 'run_id=best')}")
     return 0
 
 
@@ -319,7 +321,7 @@ def _sync(options: argparse.Namespace) -> int:
     for run_id, reason in done.failed.items():
         print(f"{run_id[:8]} not sent: {reason}", file=sys.stderr)
     if packages := submission.kept():
-        print(f"{len(packages)} submissions wait. To send them: {submission.SEND_LATER}")
+        print(f"{len(packages)} submissions wait. To send them: {submission.send_later()}")
     return 1 if done.failed else 0
 
 

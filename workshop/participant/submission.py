@@ -21,6 +21,7 @@ from samerun.secrets.guard import masked_document
 from samerun.secrets.masking import masked, masked_text
 from samerun.secrets.storable import rules_of, without_secrets
 from samerun.trace import FOLDER, Dataset
+from workshop.advice import part_command
 from workshop.course import ROOT
 from workshop.errors import WorkshopError
 from workshop.participant import live
@@ -45,7 +46,6 @@ CLAIMS = {"test_accuracy": "test_accuracy", "val_accuracy": "best_val_accuracy"}
 SILENCE = 60.0  # seconds without an answer, after which nobody waits for a score any more
 PIECE = 64 * 1024
 
-SEND_LATER = "uv run part3_competition/submit.py --pending"
 
 log = logging.getLogger(__name__)
 
@@ -212,6 +212,11 @@ class NotSent(WorkshopError):
         self.by_itself = by_itself
 
 
+def send_later() -> str:
+    """Return the command that sends what waits."""
+    return part_command("part3_competition", "submit.py", "--pending")
+
+
 def submit(package: Path) -> None:
     """Send a package, wait for the server's score and print it.
 
@@ -228,11 +233,11 @@ def submit(package: Path) -> None:
     except WorkshopError as error:
         raise NotSent(
             f"{_explained(error)}\nNothing is lost: the package is kept in {_shown(package)}\n"
-            f"  to send it{_when(error)}: {SEND_LATER}",
+            f"  to send it{_when(error)}: {send_later()}",
             by_itself=isinstance(error, Refused) and not is_passing(error) and error.status != 401,
         ) from None
     except KeyboardInterrupt:
-        print(f"\nStopped. The package is kept in {_shown(package)}; to send it: {SEND_LATER}")
+        print(f"\nStopped. The package is kept in {_shown(package)}; to send it: {send_later()}")
         raise
     print(f"Sent as submission {number}. Its score takes a moment.", flush=True)
     with contextlib.suppress(WorkshopError):

@@ -182,7 +182,8 @@ def test_the_line_that_runs_a_neighbour_is_right_where_it_is_read(
         monkeypatch.chdir(checkout / folder)
         assert command_for("evaluate.py", "run_id=0") == f"uv run {path} run_id=0"
     monkeypatch.chdir(tmp_path)
-    assert command_for("evaluate.py") == f'uv run "{checkout}/evaluate.py"'
+    words = ["uv", "run", "--project", str(checkout), f"{checkout}/evaluate.py"]
+    assert command_for("evaluate.py") == command_line(words)
 
 
 # Under Hydra

@@ -96,10 +96,10 @@ def command_for(script: str, *arguments: str) -> str:
     if running is None:
         return command_line(["uv", "run", script, *arguments])
     path, root = running.with_name(script), project_root().resolve()
-    near = root == typed_in or root in typed_in.parents
-    return command_line(
-        ["uv", "run", relative(path, typed_in) if near else path.as_posix(), *arguments]
-    )
+    if root == typed_in or root in typed_in.parents:
+        return command_line(["uv", "run", relative(path, typed_in), *arguments])
+    # uv looks for the environment around the folder, not around the script.
+    return command_line(["uv", "run", "--project", root.as_posix(), path.as_posix(), *arguments])
 
 
 def hydra_job() -> "HydraConf | None":
