@@ -8,7 +8,7 @@ import sys
 import pytest
 from hydra.core.hydra_config import HydraConfig
 
-from workshop import checks, report
+from workshop import checks, data, made_up, report
 from workshop.drive import Driver
 from workshop.errors import WorkshopError
 
@@ -265,3 +265,21 @@ def test_hints_come_one_by_one(toy_course, capsys):
 def test_a_hint_that_does_not_exist_is_answered_with_those_that_do(toy_course):
     with pytest.raises(WorkshopError, match="hints 1 to 2, not 3"):
         report.hint(toy_course.holes["9.1"], 3)
+
+
+def test_the_data_that_the_checks_make_up_are_unlike_those_of_the_course():
+    made, digits = made_up.gratings(), data.load_dataset("digits")
+    for kind in ("name", "digest", "mean", "std"):
+        assert getattr(made, kind) != getattr(digits, kind)
+    assert len(made.classes) not in (len(digits.classes), len(data.CLASSES))
+    assert not set(made.classes) & {*digits.classes, *data.CLASSES}
+    assert made.train.images.shape[1:] != digits.train.images.shape[1:]
+    sizes = [len(getattr(made, name)) for name in ("train", "val", "test")]
+    assert len(set(sizes)) == 3 and len(digits.train) not in sizes
+
+
+def test_the_data_that_the_checks_make_up_can_be_had_in_a_check_alone():
+    with made_up.available():
+        assert data.load_dataset(made_up.NAME).classes == made_up.CLASSES
+    with pytest.raises(WorkshopError, match="no data set 'gratings'"):
+        data.load_dataset(made_up.NAME)
