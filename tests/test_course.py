@@ -1,5 +1,9 @@
 """The course and the trees derived from its solutions, on a toy course."""
 
+import os
+import shutil
+from dataclasses import replace
+
 import pytest
 
 from workshop import checks, course
@@ -101,3 +105,29 @@ def test_a_hole_without_a_check_is_named(toy_course):
     )
     with pytest.raises(WorkshopError, match=r"part9.py has no check of TODO 9\.2"):
         list(checks.results(toy_course, toy_course.select("9.2")))
+
+
+def test_the_latest_open_todo_is_the_first_one_that_is_open(toy_course, solve):
+    first, second = list(toy_course.holes)[:2]
+    assert course.latest_open(toy_course).id == first
+    solve(toy_course, first, "number = 1")
+    assert course.latest_open(toy_course).id == second
+
+
+def test_the_latest_open_todo_is_where_something_was_saved_last(tmp_path):
+    read = course.load()
+    for part in read.parts:
+        shutil.copytree(read.root / part.folder, tmp_path / part.folder)
+    copy = replace(read, root=tmp_path)
+    for latest in read.parts:
+        for part in read.parts:
+            for file, _ in part.regions(tmp_path).values():
+                os.utime(file, (10**9, 10**9 + (part == latest)))
+        assert course.latest_open(copy).part == latest.folder
+
+
+def test_if_no_todo_is_open_that_is_said(toy_course, solve):
+    for id in toy_course.holes:
+        solve(toy_course, id, "number = 1")
+    with pytest.raises(WorkshopError, match="No TODO is open"):
+        course.latest_open(toy_course)

@@ -49,7 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     add.set_defaults(command=_check)
 
     add = commands.add_parser("hint", help="a hint for one TODO")
-    add.add_argument("todo", metavar="TODO", help="its number, such as 1.3")
+    add.add_argument(
+        "todo", nargs="?", default="latest", metavar="TODO",
+        help="its number, such as 1.3 (default: latest, the open one where you were last)",
+    )  # fmt: skip
     add.add_argument("step", nargs="?", type=int, default=1, help="1 is a nudge, 3 nearly all")
     add.set_defaults(command=_hint)
 
@@ -174,7 +177,9 @@ def _check(options: argparse.Namespace) -> int:
 def _hint(options: argparse.Namespace) -> int:
     from workshop import course, report
 
-    report.hint(_todo(course.load(), options.todo), options.step)
+    read = course.load()
+    latest = options.todo == "latest"
+    report.hint(course.latest_open(read) if latest else _todo(read, options.todo), options.step)
     return 0
 
 

@@ -139,6 +139,31 @@ class Course:
         )
 
 
+def latest_open(course: Course) -> Hole:
+    """Return the first open TODO of the part in which something was saved last.
+
+    Raises
+    ------
+    WorkshopError
+        None is open.
+    """
+    found = []
+    for part in course.parts:
+        regions = part.regions(course.root)
+        unsolved = [
+            hole
+            for hole in part.holes
+            if hole.id in regions and regions[hole.id][1].body.strip() == hole.stub.strip()
+        ]
+        if unsolved:
+            saved = max(file.stat().st_mtime for file, _ in regions.values())
+            found.append((saved, unsolved[0]))
+    if not found:
+        raise WorkshopError("No TODO is open. Whether all are right: uv run workshop check")
+    latest = max(saved for saved, _ in found)
+    return next(hole for saved, hole in found if saved == latest)
+
+
 def load(root: Path = ROOT, exercises: Path = EXERCISES) -> Course:
     """Read the course of a checkout.
 
