@@ -72,6 +72,8 @@ def test_a_run_of_another_repository_is_fetched_from_where_it_could_be_got(
         tmp_path / "made", replace(trace, code=there), stored(tmp_path / "none"), [other, tmp_path]
     )
     assert (tmp_path / "made" / "old.bin").read_bytes() == bytes(range(256))
+    again = collect({}, None, tmp_path / "made").code  # knows as much of its origin as the run
+    assert (again.remote, again.pushed) == (str(checkout), True)
 
     gone = replace(trace.code, remote=str(tmp_path / "no such folder"), pushed=True)
     with pytest.raises(Obstacle, match="does not give it"):
@@ -190,6 +192,23 @@ def test_one_byte_changed_in_the_code_is_found(
     assert worktree.missing(tmp_path / "made", replace(trace, files=(code,)), []) == ["train.py"]
 
 
+def test_what_was_imported_later_lies_where_it_was_imported_from(
+    trace: Trace, checkout: Path, tmp_path: Path
+) -> None:
+    folder = stored(tmp_path / "some")
+    for path, content in {"train.py": b"print(2)\n", "lazy/part.py": b"PART = 1\n"}.items():
+        (folder / "later" / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "later" / path).write_bytes(content)
+    files = (
+        KnownFile("train.py", "imported", sha256(b"print(1)\n"), 9, "commit"),
+        KnownFile("train.py", "imported later", sha256(b"print(2)\n"), 9, "later"),
+        KnownFile("lazy/part.py", "imported later", sha256(b"PART = 1\n"), 9, "later"),
+    )
+    worktree.make(tmp_path / "made", replace(trace, files=files), folder, [checkout])
+    assert (tmp_path / "made" / "lazy" / "part.py").read_bytes() == b"PART = 1\n"
+    assert (tmp_path / "made" / "train.py").read_bytes() == b"print(1)\n"  # as it began
+
+
 # The data
 
 
@@ -216,6 +235,17 @@ def test_data_is_copied_not_linked(trace: Trace, tmp_path: Path) -> None:
     assert "1 files copied" in data.bring(tree, named, [tmp_path / "nowhere", there])
     (tree / "data" / "a.csv").write_bytes(b"2\n")
     assert (there / "data" / "a.csv").read_bytes() == b"1\n"
+
+
+def test_data_too_large_to_copy_is_linked(
+    trace: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "LARGEST_COPY", 1)
+    there, tree = tmp_path / "there", tmp_path / "made"
+    there.mkdir()
+    (there / "a.csv").write_bytes(b"1\n")
+    data.bring(tree, replace(trace, files=(data_file("a.csv", b"1\n"),)), [there])
+    assert (tree / "a.csv").read_bytes() == b"1\n"
 
 
 def test_data_outside_of_the_folder_is_refused(trace: Trace, tmp_path: Path) -> None:
@@ -374,6 +404,17 @@ def test_what_uv_says_is_passed_on(
     other = replace(trace, packages=("mlflow==1.0",))
     with pytest.raises(Obstacle, match=r"No interpreter found for 3\.11\.99"):
         environment.choose(other, checkout, tmp_path / "python", [])
+
+
+def test_another_python_is_another_environment_though_the_packages_are_the_same(
+    trace: Trace, checkout: Path, tmp_path: Path
+) -> None:
+    assert trace.environment
+    older = replace(trace.environment, python="CPython 3.9.1")
+    with pytest.raises(Obstacle, match=r"had other packages \(Python 3\.9\.1\)"):
+        environment.choose(
+            replace(trace, environment=older), checkout, tmp_path / "python", [], build=False
+        )
 
 
 def test_a_package_of_another_platform_is_no_reason_for_another_environment(
