@@ -36,7 +36,7 @@ small = ["data=digits", f"portable={portable}"]
 for folder, more in {
     "part1_logistic_regression": [],
     "part2_mlp_cnn": ["model=cnn", "training.epochs=1"],
-    "part3_competition": ["+recipe=strong", "model.width=4", "training.epochs=1"],
+    "part3_competition": ["+recipe=strong", "model.width=2", "training.epochs=1"],
 }.items():
     Driver(solutions / folder).command("train.py", *small, *more, own_store=False)
 
