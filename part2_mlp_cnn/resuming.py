@@ -1,48 +1,39 @@
-"""How an interrupted training goes on: what the next epoch depends on is kept, and put back.
+"""How an interrupted training goes on: what the next epoch depends on is kept, and put back."""
 
-Every file is a dictionary of tensors and numbers, which torch.load(weights_only=True) reads: a
-pickled module would run code of its author when it is loaded.
-"""
-
+import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
 import torch
+from checkpoints import BEST, CONFIG, FOLDER, Progress, load, log_checkpoints, save
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from omegaconf import DictConfig, OmegaConf
 
-from samerun import RecordError, flatten, with_secrets
+from samerun import (
+    RecordError,
+    command_for,
+    continue_run,
+    flatten,
+    start_run,
+    with_secrets,
+)
 from samerun.command.repeat import hydra_overrides
 from samerun.find import find_interrupted
 from samerun.process.job import requeued_run
 from samerun.secrets.masking import is_secret
 from samerun.store.tracking import no_progress_bars
+from workshop.data import Dataset
 from workshop.errors import WorkshopError
 
-FOLDER = "checkpoints"  # of the run's artifacts
-BEST = "best.pt"
-RESUME = ("resume-0.pt", "resume-1.pt")  # in turn: a killed process leaves one of them whole
-CONFIG = "config.yaml"
+STATES = ("resume-0.pt", "resume-1.pt")  # in turn: a killed process leaves one of them whole
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a training has come: epochs done, the best validation accuracy and its epoch."""
-
-    epoch: int = 0
-    best_accuracy: float = -1.0
-    best_epoch: int = 0
-
-    @property
-    def epochs_without_a_better_one(self) -> int:
-        return self.epoch - self.best_epoch
 
 
 @dataclass(frozen=True)
@@ -81,50 +72,75 @@ def to_continue(cfg: DictConfig) -> tuple[DictConfig, Interrupted | None]:
     return cfg, None
 
 
-def save(state: Mapping[str, object], path: Path) -> None:
-    """Write a file that is whole or not there: Ctrl+C may come at any moment."""
-    unfinished = path.with_suffix(".unfinished")
-    try:
-        torch.save(state, unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+@contextlib.contextmanager
+def recorded_run(
+    cfg: DictConfig, dataset: Dataset, interrupted: Interrupted | None, **options: Any
+) -> Iterator[tuple[str, Path]]:
+    """Start a run, or make an interrupted one go on; yield its id and a folder for checkpoints.
+
+    After Ctrl+C the checkpoints are kept, and a line says how to continue.
+
+    options : of samerun's start_run, for a new run
+    """
+    if interrupted:
+        this_run = continue_run(interrupted.run, cfg, dataset)
+    else:
+        this_run = start_run(cfg, dataset, **options)
+    with this_run as run, TemporaryDirectory() as scratch:
+        try:
+            yield run.info.run_id, Path(scratch)
+        except KeyboardInterrupt:
+            log_checkpoints(Path(scratch))  # again, for it may have come in the middle of that
+            if "parent" not in options:  # a trial goes on with its study
+                again = command_for("train.py", f"training.resume={run.info.run_id}")
+                log.warning("Stopped. To continue: %s", again)
+            raise
 
 
-def load(path: Path) -> dict[str, Any]:
-    return torch.load(path, weights_only=True, map_location="cpu")
+def begin(
+    interrupted: Interrupted | None,
+    folder: Path,
+    changing: Mapping[str, Any],
+    device: torch.device,
+) -> Progress:
+    """Put everything back as the last state of an interrupted run has it; return how far it came.
+
+    folder : gets the checkpoints: of a new run its first state, of another one its best weights
+    changing : by name what changes from step to step: model, optimizer, random generators ...
+    """
+    if interrupted is None:
+        save_state(folder, Progress(), changing, device)
+        return Progress()
+    state = interrupted.state
+    if state["best"]:
+        save(state["best"], folder / BEST)
+    for name, part in changing.items():
+        restore = part.set_state if isinstance(part, torch.Generator) else part.load_state_dict
+        restore(state[name])
+    _random(device).set_rng_state(state["random"])
+    return Progress(**state["progress"])
 
 
 def save_state(
-    folder: Path, progress: Progress, parts: Mapping[str, Any], device: torch.device
+    folder: Path,
+    progress: Progress,
+    changing: Mapping[str, Any],
+    device: torch.device,
+    every: int = 1,
 ) -> None:
-    """Write everything that the next epoch depends on, and the best weights so far.
-
-    parts : by name what changes from step to step: model, optimizer, random generators ...
-    """
+    """Write all that the next epoch depends on, and the best weights, after so many epochs."""
+    if progress.epoch % every:
+        return
     best = folder / BEST
     state = {
         "progress": asdict(progress),
         "best": load(best) if best.exists() else None,
         "random": _random(device).get_rng_state(),  # of dropout, and of augmentation
     }
-    for name, part in parts.items():
+    for name, part in changing.items():
         is_generator = isinstance(part, torch.Generator)
         state[name] = part.get_state() if is_generator else part.state_dict()
-    save(state, folder / RESUME[progress.epoch % len(RESUME)])
-
-
-def load_state(
-    state: Mapping[str, Any], folder: Path, parts: Mapping[str, Any], device: torch.device
-) -> Progress:
-    """Put everything back as `save_state` found it."""
-    if state["best"]:
-        save(state["best"], folder / BEST)
-    for name, part in parts.items():
-        restore = part.set_state if isinstance(part, torch.Generator) else part.load_state_dict
-        restore(state[name])
-    _random(device).set_rng_state(state["random"])
-    return Progress(**state["progress"])
+    save(state, folder / STATES[progress.epoch // every % len(STATES)])
 
 
 def _random(device: torch.device):
@@ -142,7 +158,7 @@ def download_state(run: Run) -> dict[str, Any]:
     """
     states = []
     for file in MlflowClient().list_artifacts(run.info.run_id, FOLDER):
-        if file.path.rpartition("/")[2] not in RESUME:
+        if file.path.rpartition("/")[2] not in STATES:
             continue
         with no_progress_bars():
             path = mlflow.artifacts.download_artifacts(f"runs:/{run.info.run_id}/{file.path}")
@@ -153,7 +169,7 @@ def download_state(run: Run) -> dict[str, Any]:
     if not states:
         raise WorkshopError(
             f"The run {run.info.run_id} ({run.info.run_name}) left nothing to continue from: no "
-            f"whole {' or '.join(RESUME)} below {FOLDER}/. Start a new run."
+            f"whole {' or '.join(STATES)} below {FOLDER}/. Start a new run."
         )
     return max(states, key=lambda state: state["progress"]["epoch"])
 

@@ -1,15 +1,17 @@
 """A finished run's model: built again from what the run recorded, and made ready to leave."""
 
 import contextlib
-import sys
-from collections.abc import Iterator
+import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
 import torch
+from checkpoints import BEST, CONFIG, FOLDER, load
 from hydra.utils import instantiate
 from mlflow.entities import Run
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
+from resuming import own_config
 from torch import Tensor, nn
 
 from samerun import RecordError, set_up, with_secrets
@@ -20,16 +22,20 @@ from workshop.data import Dataset, load_training_data
 from workshop.errors import WorkshopError
 from workshop.sealed import check_digest
 
-NEEDS = ("config.yaml", "checkpoints/best.pt")
+NEEDS = (CONFIG, f"{FOLDER}/{BEST}")
 PART = Path(__file__).parent
 
 
 def load_trained(
-    run: Run, device_name: str, cfg: DictConfig
+    run: Run,
+    device_name: str,
+    cfg: DictConfig,
+    build: Callable[[DictConfig], nn.Module] = instantiate,
 ) -> tuple[DictConfig, nn.Module, Dataset, torch.device]:
     """Return a run's configuration, the model with its best weights, the data and the device.
 
-    `cfg` is that of the present command, which has to give again what secrets the model takes.
+    `cfg` is that of the present command, which has to give again what secrets the model takes;
+    `build` makes a model of its configuration.
 
     Raises
     ------
@@ -38,18 +44,17 @@ def load_trained(
     """
     run_id = run.info.run_id
     with no_progress_bars():
-        trained = OmegaConf.create(mlflow.artifacts.load_text(f"runs:/{run_id}/config.yaml"))
-        path = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/checkpoints/best.pt")
+        weights = load(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{FOLDER}/{BEST}"))
     needed = ("seed", "training.threads", "data.name", "model")
-    trained = with_secrets(trained, cfg, needed)
+    trained = with_secrets(own_config(run), cfg, needed)
     dataset = load_training_data(trained.data.name)
     check_digest(run, dataset)
     device = set_up(
         trained.seed, trained.training.threads, device_name, portable=trained.get("portable", False)
     )
-    model = instantiate(trained.model).to(device)
+    model = build(trained.model).to(device)
     try:
-        model.load_state_dict(torch.load(path, weights_only=True, map_location=device))
+        model.load_state_dict(weights)
     except RuntimeError as error:
         raise WorkshopError(
             f"The weights of the run {run_id} do not fit the model that models.py makes today: "
@@ -58,24 +63,24 @@ def load_trained(
     return trained, model, dataset, device
 
 
-@contextlib.contextmanager
-def models_of(run: Run) -> Iterator[None]:
-    """Let `models` be those of the part in which a run was trained, which may be another one."""
+def models_of(run: Run) -> Callable[[DictConfig], nn.Module]:
+    """Return what builds the model of a run, with the models.py of the part that trained it."""
     folder = PART
     with contextlib.suppress(RecordError):  # it has no trace
         folder = (ROOT / (fetch(run).script or __file__)).parent
     if folder.name == PART.name:
-        yield
-        return
-    own = sys.modules.pop("models", None)
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
-        sys.modules.pop("models", None)
-        if own:
-            sys.modules["models"] = own
+        return instantiate
+    spec = importlib.util.spec_from_file_location("models", folder / "models.py")
+    models = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(models)
+
+    def build(config: DictConfig) -> nn.Module:
+        file, _, name = config._target_.rpartition(".")
+        if file != "models":
+            return instantiate(config)
+        return getattr(models, name)(**{k: v for k, v in config.items() if k != "_target_"})
+
+    return build
 
 
 class FromPixels(nn.Module):

@@ -2,13 +2,15 @@
 
 import io
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
-from workshop import checks, data, made_up, report
+from workshop import checks, course, data, made_up, report
 from workshop.drive import Driver
 from workshop.errors import WorkshopError
 
@@ -283,3 +285,19 @@ def test_the_data_that_the_checks_make_up_can_be_had_in_a_check_alone():
         assert data.load_dataset(made_up.NAME).classes == made_up.CLASSES
     with pytest.raises(WorkshopError, match="no data set 'gratings'"):
         data.load_dataset(made_up.NAME)
+
+
+def test_a_part_that_computes_portably_is_checked_in_the_same_process(tmp_path, monkeypatch):
+    from samerun.machine import portable
+
+    monkeypatch.setattr(portable, "_replace_process", lambda *_: pytest.fail("started again"))
+    folder = tmp_path / "part2_mlp_cnn"
+    shutil.copytree(course.load().solutions / folder.name, folder)
+    conf = folder / "conf/config.yaml"
+    text = conf.read_text(encoding="utf-8").replace("portable: false", "portable: true")
+    assert "portable: true" in text
+    conf.write_text(text, encoding="utf-8")
+    part = Driver(folder)
+    small = ("data=digits", "training.epochs=1", "training.batch_size=100")
+    assert part.run("train.py", *small).run.info.status == "FINISHED"
+    assert OmegaConf.create(part.command("train.py", "--cfg", "job")) == part.compose()

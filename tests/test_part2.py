@@ -121,6 +121,35 @@ def test_early_stopping_ends_a_training_that_no_longer_improves():
     assert recorded.info.status == "FINISHED"
 
 
+def test_a_training_that_diverges_stops_as_failed_and_says_where():
+    record = Driver(SOLVED)
+    with pytest.raises(Crash, match=r"In epoch 1, step 2, the loss is (nan|inf): .* diverged"):
+        record.run("train.py", *SMALL, "optimizer.lr=1e20")
+
+
+@pytest.mark.parametrize(("every", "states"), [(1, {3, 4}), (3, {0, 3})])
+def test_as_many_epochs_lie_between_two_states_as_asked_for(every, states):
+    """Each state costs some four times what the model does, so who copies this has a choice."""
+    recorded = driven(*SMALL, "training.epochs=4", f"training.state_every={every}")
+    found = {weights(recorded, f"resume-{n}.pt")["progress"]["epoch"] for n in (0, 1)}
+    assert found == states
+    best = weights(recorded, f"resume-{max(states) // every % 2}.pt")["best"]
+    assert max(states) == 3 or digest(best) == digest(weights(recorded))
+
+
+def test_an_unchanged_checkpoint_is_copied_once(tmp_path, monkeypatch):
+    checkpoints, copied = Driver(SOLVED).load("checkpoints.py"), []
+    for name in ("best.pt", "resume-0.pt", "epoch_005.pt"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(
+        mlflow, "log_artifacts", lambda folder, _: copied.append({f.name for f in folder.iterdir()})
+    )
+    for _ in range(2):
+        checkpoints.log_checkpoints(tmp_path)
+        checkpoints.drop_copied(tmp_path)
+    assert copied == [{"best.pt", "resume-0.pt", "epoch_005.pt"}, {"best.pt"}]
+
+
 def interrupted(*overrides, cwd, by, reached):
     """Train in a process of its own and end it by a signal, as soon as `reached` is true.
 
@@ -198,11 +227,17 @@ def test_a_run_interrupted_in_every_way_comes_to_the_numbers_of_an_uninterrupted
     [
         (["model=cnn", "model.channels=[8,8,8,8,8]"], "asks for 5 blocks. Expected 1 to 4"),
         (["model=cnn", "model.kernel_size=4"], "kernel_size=4. Expected an odd number"),
-        (["model.hidden=[32,0]"], "model.hidden=[32, 0]. Expected whole numbers"),
-        (["model.dropout=2"], "dropout probability has to be between 0 and 1"),
-        (["training.epochs=0"], "training.epochs=0. Expected a whole number from 1 on"),
+        (["model.hidden=[32,0]"], "model.hidden[1]=0: it should be greater than 0"),
+        (["model.dropout=2"], "model.dropout=2: it should be less than or equal to 1"),
+        (["training.epochs=-1"], "training.epochs=-1: it should be greater than 0"),
+        (["training.patience=abc"], "training.patience=abc: it should be a valid integer"),
+        (["training.state_every=0"], "training.state_every=0: it should be greater than 0"),
+        (["seed=abc"], "seed=abc: it should be a valid integer"),
+        (["optimizer.lr=fast"], "optimizer.lr=fast: it should be a valid number"),
+        (["data.fraction=2"], "Key 'fraction' is not in struct"),
+        (["+data.fraction=2"], "unexpected keyword argument 'fraction'"),
         (["training.device=tpu"], "device=tpu does not exist. Expected one of: auto"),
-        (["optimizer.lr=-1"], "Invalid learning rate"),
+        (["optimizer.lr=-1"], "optimizer.lr=-1: it should be greater than or equal to 0"),
         (["model=resnet"], "Could not find 'model/resnet'"),
         (["training.resume=0123"], "There is no run '0123'"),
     ],

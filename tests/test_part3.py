@@ -1,5 +1,6 @@
 """Part 3: training, the sealed test set, and studies: one worker, many workers, dead workers."""
 
+import ast
 import re
 import shlex
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import numpy as np
@@ -16,10 +18,11 @@ import servers
 import torch
 from commands import ROOT, call, run
 from mlflow import MlflowClient
+from omegaconf import OmegaConf
 from torch import nn
 
 from samerun.store.tracking import use_store
-from workshop import checks, course
+from workshop import checks, course, regions
 from workshop.data import load_dataset, load_training_data
 from workshop.drive import Crash, Driver
 from workshop.errors import WorkshopError
@@ -143,9 +146,37 @@ def test_a_run_goes_on_with_its_own_configuration_alone(mlflow_store, tmp_path, 
     call(TRAIN, *SMALL, resume, cwd=tmp_path)
 
 
-def test_parts_2_and_3_go_on_in_the_same_way():
-    part2 = SOLVED.with_name("part2_mlp_cnn") / "resuming.py"
-    assert part2.read_bytes() == (SOLVED / "resuming.py").read_bytes()
+def definitions(part, file):
+    """Return the text of every function and class at the top of a file, by name."""
+    text = regions.without_markers((SOLVED.with_name(part) / file).read_text(encoding="utf-8"))
+    return {
+        node.name: ast.get_source_segment(text, node)
+        for node in ast.parse(text).body
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+    }
+
+
+def test_part_3_continues_what_part_2_began():
+    part2 = SOLVED.with_name("part2_mlp_cnn")
+    assert (part2 / "resuming.py").read_bytes() == (SOLVED / "resuming.py").read_bytes()
+    checkpoints = (part2 / "checkpoints.py").read_text(encoding="utf-8")
+    own = (SOLVED / "checkpoints.py").read_text(encoding="utf-8")
+    assert regions.without_markers(checkpoints) == own
+    then, now = definitions(part2.name, "engine.py"), definitions(FOLDER, "engine.py")
+    assert set(then) <= set(now)
+    for name in ("accuracy", "check_fit"):
+        assert then[name] == now[name]
+    # What both take has the same type and range in both.
+    then, now = (Driver(part).load("settings.py") for part in (part2, SOLVED))
+    for kind in ("Optimizer", "Training", "Settings"):
+        first, second = (getattr(module, kind).model_fields for module in (then, now))
+        for name in set(first) & set(second) - {"model", "optimizer", "training"}:
+            assert repr(first[name]) == repr(second[name]), f"{kind}.{name}"
+
+
+def test_no_part_imports_by_a_path_of_its_own():
+    for file in SOLVED.parent.glob("part*/*.py"):
+        assert "sys.path" not in file.read_text(encoding="utf-8"), file
 
 
 @pytest.mark.parametrize(
@@ -189,13 +220,19 @@ def test_early_stopping_ends_a_training_that_no_longer_improves():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["training.epochs=0"], "training.epochs=0. Expected a whole number from 1 on"),
-        (["training.precision=half"], "Expected one of: float32, bfloat16"),
-        (["training.average=1"], "Expected null, or a number from 0 below 1"),
+        (["training.epochs=-1"], "training.epochs=-1: it should be greater than 0"),
+        (["training.patience=abc"], "training.patience=abc: it should be a valid integer"),
+        (["seed=abc"], "seed=abc: it should be a valid integer"),
+        (["model.width=0"], "A layer of 0 channels. Expected 1 or more: see model.width"),
+        (["training.precision=half"], "precision=half: it should be 'float32' or 'bfloat16'"),
+        (["training.average=1"], "training.average=1: it should be less than 1"),
+        (["training.loss.label_smoothing=2"], "label_smoothing=2: it should be less than or"),
+        (["schedule=one_cycle", "schedule.warmup=1"], "schedule.warmup=1: it should be less than"),
+        (["augmentation.shift=-1"], "augmentation.shift=-1: it should be greater than or equal"),
         (["training.device=tpu"], "device=tpu does not exist"),
         (["model=resnet"], "Could not find 'model/resnet'"),
         (["model.widht=3"], "Key 'widht' is not in struct"),
-        (["optimizer.lr=-1"], "Invalid learning rate"),
+        (["optimizer.lr=-1"], "optimizer.lr=-1: it should be greater than or equal to 0"),
     ],
 )
 def test_bad_configuration_ends_in_one_message_before_any_data_is_loaded(
@@ -371,11 +408,24 @@ def test_a_study_from_its_first_trial_to_the_best_model(mlflow_store, tmp_path):
 @pytest.mark.slow
 def test_a_search_that_fails_on_every_trial_stops_with_the_first_error(mlflow_store, tmp_path):
     storage = ["storage=sqlite", f"storage.url=sqlite:///{(tmp_path / 'study.db').as_posix()}"]
-    failing = [*SMALL, *storage, "training.precision=half"]
-    with pytest.raises(Crash) as ended:
-        call(TUNE, *failing, cwd=tmp_path)
-    assert "The last 3 trials all failed" in str(ended.value)
-    assert "training.precision=half. Expected one of: float32, bfloat16" in str(ended.value)
+    failing = [*SMALL, *storage, "+optimizer.unknown=1"]
+    done = run(TUNE, *failing, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "The last 3 trials all failed" in done.stderr
+    assert "unexpected keyword argument 'unknown'" in done.stderr
+    assert "Traceback" not in done.stderr
+    (parent,) = (found for found in runs() if "mlflow.parentRunId" not in found.data.tags)
+    assert parent.info.status == "FAILED"
+
+
+@pytest.mark.parametrize("asked", [["training.epochs=-1"], ["trials=many"]])
+def test_a_search_of_what_cannot_be_is_refused_before_there_is_a_study(
+    asked, mlflow_store, tmp_path
+):
+    storage = tmp_path / "study.journal"
+    with pytest.raises(Crash, match=f"{asked[0]}: it should be"):
+        call(TUNE, *SMALL, *asked, f"storage.path={storage}", cwd=tmp_path)
+    assert not storage.exists()
 
 
 def test_failed_trials_between_good_ones_do_not_end_a_search():
@@ -422,6 +472,61 @@ def test_an_interrupted_trial_comes_first_when_the_search_goes_on():
     assert [trial.state.name for trial in study.trials] == [
         "COMPLETE", "FAIL", "COMPLETE", "COMPLETE",
     ]  # fmt: skip
+
+
+def test_a_trial_that_diverges_is_pruned_and_its_run_has_failed(own_part, mlflow_store, tmp_path):
+    space = own_part / "conf/space/huge.yaml"
+    space.write_text("optimizer.lr: {suggest: float, low: 1e20, high: 1e21}\n", encoding="utf-8")
+    asked = ["space=huge", f"storage.path={tmp_path / 'study.journal'}", "trials=1"]
+    said = call(own_part / "tune.py", *SMALL, *asked, cwd=tmp_path)
+    (trial,) = trial_runs()
+    assert trial.info.status == "FAILED"
+    assert trial.data.tags["diverged"].startswith("epoch ")
+    assert "0 trials finished, 1 pruned, 0 failed" in said
+
+
+def test_an_interrupted_trial_goes_on_in_its_own_run_to_the_same_numbers(
+    mlflow_store, tmp_path, monkeypatch
+):
+    asked = [*SMALL, "training.epochs=4", "sampler=random", "pruner=none", "trials=1"]
+    call(TUNE, *asked, f"storage.path={tmp_path / 'whole.journal'}", "study=whole", cwd=tmp_path)
+    study = [*asked, f"storage.path={tmp_path / 'part.journal'}", "study=part"]
+    save = torch.save
+
+    def interrupting(state, path):
+        save(state, path)
+        if path.name == "resume-1.unfinished" and state["progress"]["epoch"] == 3:
+            raise KeyboardInterrupt  # as the signal does that puts a job back into the queue
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(torch, "save", interrupting)
+        call(TUNE, *study, cwd=tmp_path)
+    whole, part = trial_runs()
+    assert (whole.info.status, part.info.status) == ("FINISHED", "KILLED")
+    call(TUNE, *study, cwd=tmp_path)
+    whole, part = trial_runs()
+    assert part.info.status == "FINISHED"
+    assert "trace/continued-1" in artifacts(part, "trace")
+    assert history(part) == history(whole)
+    found = optuna.load_study(study_name="part", storage=journal(tmp_path / "part.journal"))
+    values = [value for _, value in history(part)["val_accuracy"]]
+    assert found.trials[1].intermediate_values == dict(enumerate(values, 1))
+
+
+def journal(path):
+    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+
+
+def test_a_model_of_part_2_is_built_by_the_models_of_part_2(monkeypatch):
+    trained = Driver(SOLVED).load("trained.py")
+    script = "solutions/part2_mlp_cnn/train.py"
+    monkeypatch.setattr(trained, "fetch", lambda _: SimpleNamespace(script=script))
+    build = trained.models_of(None)
+    model = build(OmegaConf.create({"_target_": "models.MLP", "hidden": [3]}))
+    assert [tuple(weights.shape) for weights in model.parameters()][:1] == [(3, 784)]
+    assert build(OmegaConf.create({"_target_": "torch.nn.Flatten"}))(torch.ones(2, 3, 1)).ndim == 2
+    with pytest.raises(AttributeError, match="Own"):  # which part 3 alone has
+        build(OmegaConf.create({"_target_": "models.Own"}))
 
 
 @pytest.fixture

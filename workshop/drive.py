@@ -113,7 +113,8 @@ class Driver:
         GlobalHydra.instance().clear()
         try:
             with initialize_config_dir(str((self.folder / "conf").resolve()), version_base="1.3"):
-                return compose(config, list(overrides), return_hydra_config=with_hydra)
+                asked = [*overrides, *self._as_it_computes()]
+                return compose(config, asked, return_hydra_config=with_hydra)
         except Exception as error:
             raise Crash(
                 f"the configuration cannot be read: {error}", self._broken_yaml()
@@ -174,7 +175,8 @@ class Driver:
 
         module = self.load(script)
         said, complained = io.StringIO(), io.StringIO()
-        arguments_before, sys.argv = sys.argv, [str(self.folder / script), *arguments]
+        typed = [str(self.folder / script), *arguments, *self._as_it_computes()]
+        arguments_before, sys.argv = sys.argv, typed
         # Hydra looks for conf/ beside the file of `main`, if that is the module that was started.
         started = {"HYDRA_MAIN_MODULE": "__main__", "HYDRA_FULL_ERROR": "0"}
         try:
@@ -197,6 +199,19 @@ class Driver:
             sys.argv = arguments_before
             HydraConfig.instance().cfg = None  # or a later run's trace would show these overrides
         return said.getvalue()
+
+    def _as_it_computes(self) -> list[str]:
+        """Return what takes `portable: true` of a part's conf/ back.
+
+        That starts a process again, with other kernels, and this one has computed already.
+        """
+        from omegaconf import OmegaConf
+
+        try:
+            asked = OmegaConf.load(self.folder / "conf/config.yaml").get("portable")
+        except Exception:  # whatever is wrong with it will be said where it is composed
+            return []
+        return ["++portable=false"] if asked is True else []
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[str]:

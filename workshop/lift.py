@@ -68,7 +68,7 @@ RECIPES = {
         replace={
             "train.py": (
                 ("    tracking = instantiate(cfg.tracking)\n", ""),
-                (", tracking, TemporaryDirectory()", ", TemporaryDirectory()"),
+                (" as (run_id, folder), tracking:", " as (run_id, folder):"),
             ),
             "conf/config.yaml": (
                 ("  - tracking: local # shared: for all to see, once you have joined\n", ""),

@@ -19,7 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from hydra.utils import instantiate
+from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.storages import (
@@ -35,9 +35,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from samerun.command.of_mlflow import see_all
 from samerun.command.repeat import command_for
 from samerun.config import flatten
-from samerun.errors import RecordError, innermost
+from samerun.errors import innermost
 from samerun.process import surviving
 from samerun.process.ending import cancelled_by_signals, held
+from samerun.process.messages import message_of
 from samerun.secrets.masking import masked_text
 from samerun.sweep import wait_for_jobs
 from workshop.course import ROOT
@@ -52,6 +53,7 @@ DATABASE = "OPTUNA_STORAGE"
 # What a study keeps of itself, as user attributes of the study and of its trials.
 SETTINGS, PARENT = "settings", "parent_run"
 RUN, OVERRIDES, ERROR = "run", "overrides", "error"
+CONTINUES = "continues"  # the run of an interrupted trial, for the one that is queued in its place
 
 log = logging.getLogger(__name__)
 _holding = contextlib.ExitStack()  # the parent run, while this process works on its study
@@ -236,7 +238,8 @@ def search(
     """Work on a study until it has this many trials, together with whoever else does.
 
     Waits for the trials of others, one of which may be left by its worker and has to be repeated.
-    Ctrl+C queues the trial that it interrupts.
+    Ctrl+C, or a signal that puts a job back into the queue, queues the trial that it interrupts,
+    for its run to go on.
 
     Parameters
     ----------
@@ -259,7 +262,8 @@ def search(
         except optuna.TrialPruned:
             raise
         except KeyboardInterrupt:
-            study.enqueue_trial(trial.params)
+            run = study.get_trials(deepcopy=False)[trial.number].user_attrs.get(RUN)
+            study.enqueue_trial(trial.params, user_attrs={CONTINUES: run} if run else None)
             raise
         except Exception as error:
             reason = masked_text(f"{type(innermost(error)).__name__}: {innermost(error)}")
@@ -318,8 +322,14 @@ class SharedStudy(Callback):
 
     begun: ClassVar[DictConfig | None] = None
 
+    def __init__(self, check: str | None = None):
+        """check : the path of a function that refuses a configuration, as Python would import it"""
+        self.check = get_method(check) if check else None
+
     def on_run_start(self, config: DictConfig, **_: object) -> None:
         with _as_message():  # Hydra makes a warning of any exception of a callback
+            if self.check:
+                self.check(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
             begin(config)
             SharedStudy.begun = config
 
@@ -361,8 +371,11 @@ def summed_up() -> Iterator[None]:
 def _as_message() -> Iterator[None]:
     try:
         yield
-    except RecordError as error:
-        raise SystemExit(f"\nerror: {error}") from error
+    except Exception as error:
+        message = message_of(error)
+        if message is None:
+            raise
+        raise SystemExit(f"\nerror: {message}") from error
 
 
 def begin(config: DictConfig) -> None:

@@ -1,12 +1,49 @@
-"""The checkpoints of a run: its best weights, and all that it takes to continue (resuming.py)."""
+"""The checkpoints of a run: its best weights, and all that it takes to continue (resuming.py).
 
+Every file is a dictionary of tensors and numbers, which torch.load(weights_only=True) reads: a
+pickled module would run code of its author when it is loaded.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mlflow
-from resuming import BEST, CONFIG, FOLDER, Progress, load, save
+import torch
 from torch import nn
 
-__all__ = ["BEST", "CONFIG", "FOLDER", "Progress", "keep_best", "load", "log_checkpoints", "save"]
+# Artifacts of a run: a folder, the best weights in it, and the configuration.
+FOLDER = "checkpoints"
+BEST = "best.pt"
+CONFIG = "config.yaml"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training has come: epochs done, the best validation accuracy and its epoch."""
+
+    epoch: int = 0
+    best_accuracy: float = -1.0
+    best_epoch: int = 0
+
+    @property
+    def epochs_without_a_better_one(self) -> int:
+        return self.epoch - self.best_epoch
+
+
+def save(state: Mapping[str, object], path: Path) -> None:
+    """Write a file that is whole or not there: Ctrl+C may come at any moment."""
+    unfinished = path.with_suffix(".unfinished")
+    try:
+        torch.save(state, unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def load(path: Path) -> dict[str, Any]:
+    return torch.load(path, weights_only=True, map_location="cpu")
 
 
 def keep_best(
@@ -28,3 +65,10 @@ def log_checkpoints(folder: Path) -> None:
     ##TODO 2.9## Log all files of `folder` as artifacts of the run, below the path FOLDER.
     mlflow.log_artifacts(folder, FOLDER)
     ##END##
+
+
+def drop_copied(folder: Path) -> None:
+    """Remove what has been logged, so as not to log it again; the next state needs the best."""
+    for file in folder.iterdir():
+        if file.name != BEST:
+            file.unlink()

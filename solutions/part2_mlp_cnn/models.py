@@ -28,7 +28,6 @@ class MLP(nn.Module):
         classes: int = CLASSES,
     ):
         super().__init__()
-        check_sizes("model.hidden", hidden)
         layers: list[nn.Module] = [nn.Flatten()]
         ##TODO 2.3## Append to `layers` a linear layer, a ReLU and a dropout for every width in
         ## `hidden`, then one linear layer. The first one gets `pixels` values, the last one returns
@@ -61,7 +60,6 @@ class CNN(nn.Module):
         classes: int = CLASSES,
     ):
         super().__init__()
-        check_sizes("model.channels", channels)
         check_blocks(len(channels), kernel_size, side)
         blocks: list[nn.Module] = []
         ##TODO 2.11## Append to `blocks` a convolution, a 2x2 max-pooling and a ReLU for every entry
@@ -83,22 +81,6 @@ class CNN(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.blocks(images))
-
-
-def check_sizes(name: str, sizes: Sequence[int]) -> None:
-    """Refuse a layer without units.
-
-    Raises
-    ------
-    WorkshopError
-        It is no list, or an entry is no whole number above 0.
-    """
-    are_whole = isinstance(sizes, Sequence) and all(isinstance(size, int) for size in sizes)
-    if not are_whole or any(size < 1 for size in sizes):
-        raise WorkshopError(
-            f"{name}={sizes}. Expected whole numbers from 1 on, one for each layer, such as "
-            f"{name}=[32,64]."
-        )
 
 
 def check_blocks(blocks: int, kernel_size: int, side: int) -> None:

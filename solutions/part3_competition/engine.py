@@ -1,4 +1,4 @@
-"""What an epoch is made of: a pass over the training set with all that the recipe asks for."""
+"""What an epoch is made of: a training step with all that the recipe asks for, predictions."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -23,33 +23,45 @@ def average_of(model: nn.Module, decay: float | None) -> AveragedModel | None:
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
+def train_step(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    loss: nn.Module,
+    optimizer: Optimizer,
+    precision: torch.dtype,
+) -> Tensor:
+    """Improve the model on one batch and return the batch's loss, without its graph."""
+    optimizer.zero_grad()
+    with computing_in(precision, images.device):
+        value = loss(model(images), labels)
+    value.backward()
+    optimizer.step()
+    return value.detach()
+
+
 def train_epoch(
     model: nn.Module,
-    average: AveragedModel | None,
     images: Tensor,
     labels: Tensor,
     batches: Iterable[Tensor],
-    augmentation: Callable[[Tensor], Tensor],
     loss: nn.Module,
     optimizer: Optimizer,
-    schedule: LRScheduler,
     precision: torch.dtype,
+    augmentation: Callable[[Tensor], Tensor],
+    schedule: LRScheduler,
+    average: AveragedModel | None,
 ) -> Tensor:
-    """Train on every batch, a tensor of image indices; return the mean loss."""
-    model.train()
+    """Train on every batch, a tensor of image indices; return the loss of each step."""
+    model.train()  # dropout on
     losses = []
     for batch in batches:
-        chosen = augmentation(images.index_select(0, batch))
-        with computing_in(precision, images.device):
-            value = loss(model(chosen), labels.index_select(0, batch))
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
+        chosen = augmentation(images.index_select(0, batch)), labels.index_select(0, batch)
+        losses.append(train_step(model, *chosen, loss, optimizer, precision))
         schedule.step()
         if average is not None:
             average.update_parameters(model)
-        losses.append(value.detach())
-    return torch.stack(losses).mean()
+    return torch.stack(losses)  # .item() in each step would make a GPU wait for Python
 
 
 def predict(model: nn.Module, images: Tensor, mirror: bool, precision: torch.dtype) -> Tensor:

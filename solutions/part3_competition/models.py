@@ -5,12 +5,16 @@ To add one: write a class here, and a file in conf/model that names it.
 
 from torch import Tensor, nn
 
+from workshop.errors import WorkshopError
+
 SIDE = 28  # pixels, of both data sets
 CLASSES = 10
 
 
 def conv(inputs: int, outputs: int, *, halve: bool = False) -> nn.Sequential:
     """Return a 3x3 convolution with batch normalisation and ReLU; `halve` pools the image 2x2."""
+    if outputs < 1:
+        raise WorkshopError(f"A layer of {outputs} channels. Expected 1 or more: see model.width.")
     layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)]
     if halve:
         layers.append(nn.MaxPool2d(2))  # first: a quarter of the values is left for the rest

@@ -62,8 +62,7 @@ def check_scores(scores: np.ndarray, expected: np.ndarray) -> None:
 
 def from_torch(run: Run, cfg: DictConfig) -> Exported:
     """Return a network as ONNX, its classes for the validation images, and the data."""
-    with models_of(run):
-        trained, model, dataset, device = load_trained(run, "cpu", cfg)
+    trained, model, dataset, device = load_trained(run, "cpu", cfg, models_of(run))
     normalise = trained.training.get("normalise", True)  # part 2 always does, and never mirrors
     mirror = trained.training.get("mirror", False)
     mean, std = (dataset.mean, dataset.std) if normalise else (0.0, 1.0)

@@ -15,12 +15,24 @@ from hydra import compose
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from optuna import Study, Trial
+from resuming import Interrupted, download_state
 from train import experiment
 
+from samerun import RecordError
 from samerun.command.repeat import hydra_overrides
+from samerun.finite import Diverged
 from samerun.secrets.masking import masked_arguments
 from workshop.errors import plain_errors
-from workshop.study import OVERRIDES, PARENT, RUN, draws, search, summed_up, trial_name
+from workshop.study import (
+    CONTINUES,
+    OVERRIDES,
+    PARENT,
+    RUN,
+    draws,
+    search,
+    summed_up,
+    trial_name,
+)
 from workshop.study_state import check_state
 
 log = logging.getLogger(__name__)
@@ -59,13 +71,31 @@ def draw(trial: Trial, space: Mapping[str, Mapping]) -> list[str]:
     ##END##
 
 
+def interrupted_run(trial: Trial) -> Interrupted | None:
+    """Return the run that an interrupted trial goes on with; None for a trial that begins."""
+    run_id = trial.user_attrs.get(CONTINUES)
+    if run_id is None:
+        return None
+    trial.set_user_attr(CONTINUES, None)  # for this once
+    run = mlflow.get_run(run_id)
+    try:
+        interrupted = Interrupted(run, download_state(run))
+    except (RecordError, mlflow.MlflowException) as error:
+        log.warning("Trial %d begins anew, in a new run: %s", trial.number, error)
+        return None
+    for point in mlflow.MlflowClient().get_metric_history(run_id, "val_accuracy"):
+        if point.step <= interrupted.state["progress"]["epoch"]:
+            trial.report(point.value, point.step)
+    return interrupted
+
+
 def objective(trial: Trial, cfg: DictConfig, fixed: Sequence[str], parent: str) -> float:
     """Train once, with what the trial draws, in a run below the study's; return its accuracy.
 
     Raises
     ------
     optuna.TrialPruned
-        The trial was worse than others at the same epoch, and ended early.
+        The trial was worse than others at the same epoch, or it diverged: it ended early.
     """
     overrides = [*fixed, *draw(trial, draws(cfg.space))]
     trial.set_user_attr(OVERRIDES, masked_arguments(overrides))
@@ -76,6 +106,8 @@ def objective(trial: Trial, cfg: DictConfig, fixed: Sequence[str], parent: str) 
 
     def stop(epoch: int, val_accuracy: float) -> bool:
         nonlocal pruned
+        if RUN not in trial.user_attrs:
+            trial.set_user_attr(RUN, mlflow.active_run().info.run_id)
         ##TODO 3.7## Report the accuracy of this epoch to the trial, and set `pruned` to whether the
         ## pruner wants the trial to end. If so, set the tag "pruned" of the active run to the
         ## epoch: the run ends well, and whoever looks at it must know that it is a short one.
@@ -88,8 +120,12 @@ def objective(trial: Trial, cfg: DictConfig, fixed: Sequence[str], parent: str) 
 
     name = trial_name(trial.number)
     recorded = {"overrides": overrides, "script": "train.py"}  # which repeats this trial alone
-    accuracy = experiment(composed, stop, run_name=name, parent=parent, **recorded)
-    trial.set_user_attr(RUN, mlflow.last_active_run().info.run_id)
+    options = {"run_name": name, "parent": parent, **recorded}
+    try:
+        accuracy = experiment(composed, stop, interrupted=interrupted_run(trial), **options)
+    except Diverged as error:  # a bad place, of which the sampler shall know
+        log.warning("Trial %d: %s", trial.number, error)
+        raise optuna.TrialPruned from error
     if pruned:  # after the run, which would end as failed otherwise
         raise optuna.TrialPruned
     log.info("Trial %d: %.4f with %s", trial.number, accuracy, " ".join(overrides[len(fixed) :]))

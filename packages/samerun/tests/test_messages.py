@@ -73,3 +73,30 @@ def test_a_leftover_module_of_hydra_is_named(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("HYDRA_MAIN_MODULE", "other.script")
     with pytest.raises(SystemExit, match=r"HYDRA_MAIN_MODULE=other\.script is set"):
         plain_errors(main)
+
+
+def test_values_that_a_pydantic_model_refuses_are_named_as_they_were_typed() -> None:
+    pydantic = pytest.importorskip("pydantic")
+
+    class Training(pydantic.BaseModel, strict=True):  # type: ignore[misc,name-defined]
+        epochs: pydantic.PositiveInt
+        hidden: list[pydantic.PositiveInt]
+        mirror: bool
+        seed: int
+
+    class Settings(pydantic.BaseModel, strict=True):  # type: ignore[misc,name-defined]
+        training: Training
+
+    def main() -> None:
+        asked = {"epochs": "abc", "hidden": [3, 0], "mirror": None}
+        Settings.model_validate({"training": asked})
+
+    with pytest.raises(SystemExit) as ended:
+        plain_errors(main)()
+    assert str(ended.value.code).splitlines() == [
+        "",
+        "error: training.epochs=abc: it should be a valid integer.",
+        "  training.hidden[1]=0: it should be greater than 0.",
+        "  training.mirror=null: it should be a valid boolean.",
+        "  training.seed is missing.",
+    ]

@@ -1,6 +1,7 @@
 """Ending a command with a message where a person can mend what was wrong, not with a traceback."""
 
 import functools
+import json
 import os
 import re
 import sys
@@ -122,6 +123,21 @@ def message_of(error: Exception) -> str | None:
     for either in (cause, error):
         if isinstance(either, known):
             return str(either)
+    if type(cause).__name__ == "ValidationError" and "pydantic" in sys.modules:
+        return _of_values(cause)
     if type(error).__name__ == "InvalidParameterError":  # scikit-learn's; its module is private
         return f"{error}\n  It comes from the configuration: see conf/ or your command line."
     return None
+
+
+def _of_values(error: Any) -> str:
+    """Return what pydantic has against values of the configuration, a line each."""
+    lines = []
+    for found in error.errors(include_url=False):
+        name = ".".join(map(str, found["loc"]))
+        name = re.sub(r"\.(\d+)", r"[\1]", name)  # the number of an entry of a list
+        value = json.dumps(found["input"], default=str).strip('"')  # as YAML has it: true, null
+        said = found["msg"].replace("Input should be", "it should be", 1)
+        missing = found["type"] == "missing"
+        lines.append(f"{name} is missing." if missing else f"{name}={value}: {said}.")
+    return "\n  ".join(lines)
