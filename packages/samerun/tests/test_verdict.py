@@ -2,6 +2,7 @@
 
 import math
 import random
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from samerun.code.checkout import Code
 from samerun.code.known import KnownFile
 from samerun.compare.chance import Share, beyond_chance, mcnemar, share
 from samerun.compare.comparison import compare
-from samerun.compare.results import is_a_result
+from samerun.compare.results import is_a_result, last_value
 from samerun.compare.verdict import Verdict, verdict
 from samerun.data import Data
 from samerun.machine.description import Environment, Machine
@@ -373,3 +374,23 @@ def test_mcnemar_is_exact() -> None:
         n = one + other
         expected = binomtest(one, n, 0.5).pvalue if n else 1.0
         assert mcnemar(one, other) == pytest.approx(expected, rel=1e-9)
+
+
+def test_values_without_a_distance_have_none_and_infinities_are_equal() -> None:
+    other_nan = struct.unpack(">d", bytes.fromhex("7ff8000000000001"))[0]
+    one = metrics(RUN, score=[(1, math.nan), (2, math.inf), (2, 1.0)])
+    other = metrics(RUN, score=[(1, other_nan), (2, math.inf), (2, 1.5)])
+    (metric,) = compare(one, other).metrics
+    assert (metric.step, metric.size) == (2, 0.5)
+
+
+def test_the_last_value_is_that_of_the_last_step_and_the_last_one_there() -> None:
+    assert last_value([(3, 0.1), (3, 0.2), (1, 0.9)]) == 0.2
+    assert last_value([]) is None
+
+
+def test_a_variable_may_change_what_a_card_calculates_though_the_processor_agrees() -> None:
+    with_card = machine(RUN, gpus=("A card",))
+    other = machine(with_card, variables={"NVIDIA_TF32_OVERRIDE": "1"})
+    (cause,) = compare(with_card, other).causes
+    assert (cause.kind, cause.unlikely) == ("arithmetic", False)
