@@ -199,7 +199,8 @@ def the_model_is_logged_with_signature_and_example(part: Driver) -> None:
         info = mlflow.models.get_model_info(uri)
     except mlflow.exceptions.MlflowException:
         raise AssertionError('the run has no model named "model"; expected one') from None
-    assert info.signature is not None and info.signature.outputs is not None, (
+    signature = info.signature
+    assert signature is not None and signature.inputs and signature.outputs, (
         "the model has no signature; expected one: pass signature= or input_example="
     )
     assert info.saved_input_example_info is not None, (
@@ -236,7 +237,12 @@ def the_model_is_logged_with_signature_and_example(part: Driver) -> None:
             f"the signature does not fit the input example: {error}; expected the signature of "
             "images and of what the model predicts for them"
         ) from None
-    kinds = {str(output.type) for output in info.signature.outputs.inputs}
+    kinds = {str(output.type) for output in signature.outputs.inputs}
+    shape = getattr(signature.outputs.inputs[0], "shape", (-1,))  # a column has none
+    assert len(shape) == 1, (
+        f"the signature says that an array of shape {shape} comes out; expected (-1,), the classes "
+        "that model.predict returns"
+    )
     assert all("int" in kind or "long" in kind for kind in kinds) and len(answers) == len(rows), (
         f"the signature says that {', '.join(kinds)} come out; expected the numbers of classes, "
         "as model.predict returns them"
