@@ -281,7 +281,7 @@ def execute(folder: Path, line: str) -> str:
     elif not words[0].endswith(".py"):
         words = ["-m", *words]
     variables = {"PYTHONPATH": str(folder / "packages/samerun/src"), "MLFLOW_TRACKING_URI": ""}
-    torch = "import torch" in (folder / "data.py").read_text("utf-8")
+    torch = any("import torch" in path.read_text("utf-8") for path in folder.glob("*.py"))
     done = warm.run(words, cwd=folder, env=os.environ | variables, torch=torch)
     assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr

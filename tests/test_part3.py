@@ -394,8 +394,9 @@ def test_a_study_from_its_first_trial_to_the_best_model(mlflow_store, tmp_path):
     }
 
     command = re.search(r"To train it: uv run (.*)", said)[1]
-    script, *overrides = shlex.split(command)
-    call(ROOT / script, *overrides, cwd=tmp_path)
+    words = shlex.split(command)  # from another folder: --project and where it is, first
+    (at,) = [place for place, word in enumerate(words) if word.endswith("train.py")]
+    call(ROOT / words[at], *words[at + 1 :], cwd=tmp_path)
     (best,) = runs("part3-competition")
     assert best.data.metrics["best_val_accuracy"] == parent.data.metrics["best_val_accuracy"]
 
