@@ -86,6 +86,7 @@ def test_an_open_hole_fails_its_own_check_and_no_other(hole, tmp_path):
 def test_a_wrong_answer_is_rejected(hole, wrong, tmp_path):
     why = failure(hole, solved_but(tmp_path / "part", hole, wrong.body))
     assert why is not None, f"accepted: {wrong.why}"
+    assert "NameError" not in str(why), "it lacks an import, and so says nothing of the check"
     if isinstance(why, Crash):
         assert why.hole in (None, hole.id)
     if isinstance(why, AssertionError):
