@@ -345,6 +345,15 @@ def test_what_was_added_to_the_run_is_added_to_the_repetition(
     assert started(added, tmp_path / "made").words[-1] == expected
 
 
+@pytest.mark.parametrize("word", ["2026", "seed=2026"])
+def test_a_number_that_looks_like_the_id_of_the_run_stays_as_it_was_typed(
+    word: str, trace: Trace, tmp_path: Path
+) -> None:
+    seeded = replace(trace, repeat=Command(("uv", "run", "train.py", word)))
+    first = command.start(seeded, tmp_path, HERE, tmp_path / "a.db", ("2026" + "a" * 28, None))
+    assert first.words[-1] == word
+
+
 def test_an_older_trace_imports_from_where_its_packages_begin(trace: Trace, tmp_path: Path) -> None:
     tree = tmp_path / "made"
     for package in ("src/pack/deep", "src/pack", "tool"):

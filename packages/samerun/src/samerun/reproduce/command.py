@@ -34,14 +34,17 @@ class Start:
     variables: dict[str, str]
 
 
-def start(trace: Trace, tree: Path, python: Python, store: Path, renamed: tuple[str, str]) -> Start:
+def start(
+    trace: Trace, tree: Path, python: Python, store: Path, renamed: tuple[str, str | None]
+) -> Start:
     """Return how to start what a run was started with, in the folder `tree` of its code.
 
     Parameters
     ----------
     store : the database of the repetition's own run store
     renamed : the id of the run that is repeated, and that of the repetition: what was added to the
-        one shall be added to the other
+        one shall be added to the other. None before there is a repetition: the command that starts
+        it cannot have named the run, so a word that looks like its id is a number
 
     Raises
     ------
@@ -60,10 +63,12 @@ def start(trace: Trace, tree: Path, python: Python, store: Path, renamed: tuple[
     return Start((*_program(words[0], python), *words[1:]), folder, variables)
 
 
-def _renamed(word: str, old: str, new: str) -> str:
-    """Return a word of a command with the id of a run, or its beginning, replaced."""
+def _renamed(word: str, old: str, new: str | None) -> str:
+    """Return a word of a command with the id of a run, or its beginning, replaced by a new one."""
     name, mark, value = word.rpartition("=")
-    return f"{name}{mark}{new}" if len(value) >= SHORTEST and old.startswith(value) else word
+    if new is None or len(value) < SHORTEST or not old.startswith(value):
+        return word
+    return f"{name}{mark}{new}"
 
 
 def recorded_words(trace: Trace) -> Sequence[str]:

@@ -124,7 +124,9 @@ def _repeat(
     command.recorded_words(trace)  # what has none need not begin
     place = _prepare(trace, original.files / TRACE, folder / "project", clones, phases, build)
 
-    def run(trace: Trace, place: _Place, output: str, repetition: str, note: Note) -> list[str]:
+    def run(
+        trace: Trace, place: _Place, output: str, repetition: str | None, note: Note
+    ) -> list[str]:
         """Run a command; return why it did not end well, in one text if at all."""
         renamed = (original.run_id, repetition)
         start = command.start(trace, place.tree, place.python, store, renamed)
@@ -133,7 +135,7 @@ def _repeat(
 
     with phases("run") as note:
         keeping.empty_store(place.tree)
-        doubts = [*place.doubts, *run(trace, place, "output.txt", "", note)]
+        doubts = [*place.doubts, *run(trace, place, "output.txt", None, note)]
         again = keeping.repetition(store, original.params)
         if again is None:
             raise Obstacle(" ".join(doubts) or "The command ended well, and recorded no run.")
