@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import math
 from dataclasses import replace
 
 import pytest
@@ -59,6 +60,23 @@ def test_a_trial_that_was_pruned_is_compared_up_to_where_it_ended() -> None:
     other = metrics(longer, val_accuracy=[(1, 0.75), (2, 0.81), (3, 0.9), (4, 0.95)])
     found, reason = kind(TRIAL, other)
     assert found == "different" and "val_accuracy at step 2" in reason
+
+
+def test_of_a_pruned_trial_neither_times_nor_what_is_no_number_are_differences() -> None:
+    trial = replace(
+        TRIAL, metrics={"loss": [(1, math.nan)], "epoch_time": [(1, 1.0), (2, 1.0), (9, 1.0)]}
+    )
+    longer = {"loss": [(1, float("nan")), (2, 0.1)], "epoch_time": [(1, 1.3), (2, 1.5)]}
+    found, reason = kind(trial, replace(RUN, metrics=longer))
+    assert found == "not verified", reason
+    assert "after step 1," in reason and "1 value of metrics is the same" in reason
+
+
+def test_a_value_that_only_the_pruned_trial_has_is_a_difference() -> None:
+    longer = {"val_accuracy": [*RUN.metrics["val_accuracy"], (4, 0.95)]}
+    found, reason = kind(TRIAL, replace(RUN, metrics=longer))
+    assert found == "different"
+    assert "train_deviance at step 1, which only the first run has" in reason
 
 
 def test_a_trial_that_came_to_its_end_is_judged_like_any_run() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from samerun.code.checkout import Code
 from samerun.code.known import KnownFile
-from samerun.compare.chance import Share, beyond_chance, mcnemar, share
+from samerun.compare.chance import Outcome, Share, beyond_chance, mcnemar, outcomes, share
 from samerun.compare.comparison import compare
 from samerun.compare.results import is_a_result, last_value
 from samerun.compare.verdict import Verdict, verdict
@@ -332,9 +332,53 @@ def test_of_a_run_that_was_interrupted_what_it_recorded_is_compared() -> None:
     whole = metrics(RUN, best=[(3, 0.9)])
     found = judged(whole, stopped)
     assert found.kind == "not verified"
-    assert "As far as it got, up to step 2, all metrics are the same" in found.reason
+    assert "As far as it got, up to step 2, all its metrics are the same" in found.reason
     other = metrics(stopped, val_accuracy=[(1, 0.75), (2, 0.7)])
     assert judged(whole, other).kind == "different"
+
+
+def interrupted(**changed: list[tuple[int, float]]) -> RecordedRun:
+    """A run that was killed after its second step."""
+    short = {name: points[:2] for name, points in RUN.metrics.items()}
+    return replace(RUN, status="KILLED", metrics=short | changed, weights={})
+
+
+@pytest.mark.parametrize(
+    ("stopped", "again", "said"),
+    [
+        ([(1, 0.75), (2, 0.5)], [(1, 7.0), (2, 8.0), (3, 0.25)], "step 1 is 7.0, was 0.75"),
+        ([(1, 0.75), (2, 0.5)], [(0, 9.0), (1, 7.0), (2, 8.0)], "step 0, which only the second"),
+        ([(1, 0.75), (2, 0.5)], [(0, 9.0), (1, 0.75), (2, 0.5)], "step 0, which only the second"),
+        ([(1, 0.75), (2, 0.5)], [(2, 0.5), (3, 0.25)], "step 1, which only the first run has"),
+        ([(1, 0.75), (2, 0.5)], [(1, 0.75), (3, 0.25)], "step 2, which only the first run has"),
+        ([(1, 0.75), (2, 0.5)], [], "step 1, which only the first run has"),
+        ([(0, 3.0), (0, 2.0)], [(0, 3.0), (0, 1.0)], "step 0 is 1.0, 3.0, was 2.0, 3.0"),
+    ],
+)  # fmt: skip
+def test_what_an_interrupted_run_recorded_is_compared_at_every_step(
+    stopped: list, again: list, said: str
+) -> None:
+    found = judged(metrics(RUN, train_deviance=again), interrupted(train_deviance=stopped))
+    assert found.kind == "different"
+    assert f"First to differ: train_deviance at {said}" in found.reasons[0]
+
+
+@pytest.mark.parametrize("stopped", [[(0, 3.0), (0, 2.0)], [(0, 3.0)], []])
+def test_values_that_an_interrupted_run_had_yet_to_log_at_its_last_step_are_no_difference(
+    stopped: list,
+) -> None:
+    whole = metrics(RUN, loss=[(0, 3.0), (0, 2.0), (0, 1.0)])
+    assert judged(whole, interrupted(loss=stopped)).kind == "not verified"
+    earlier = interrupted(loss=[*stopped, (1, 0.5)])
+    more = metrics(RUN, loss=[(0, 4.0), (0, 3.0), (0, 2.0), (1, 0.5)])
+    assert judged(more, earlier).kind == "different"
+
+
+def test_times_do_not_say_how_far_an_interrupted_run_got() -> None:
+    found = judged(RUN, interrupted(epoch_time=[(90, 1.0)]))
+    assert "up to step 2" in found.reason
+    only_times = replace(interrupted(), metrics={"epoch_time": [(1, 1.0)]})
+    assert "It recorded no metric." in judged(RUN, only_times).reason
 
 
 def test_a_run_that_failed_and_fails_again_in_the_same_way_is_exact() -> None:
@@ -387,6 +431,14 @@ def test_values_without_a_distance_have_none_and_infinities_are_equal() -> None:
 def test_the_last_value_is_that_of_the_last_step_and_the_last_one_there() -> None:
     assert last_value([(3, 0.1), (3, 0.2), (1, 0.9)]) == 0.2
     assert last_value([]) is None
+
+
+def test_the_end_of_a_metric_without_steps_is_the_value_that_was_logged_last() -> None:
+    one = metrics(RUN, loss=[(0, 2.0), (0, 1.0), (0, 0.5)])
+    other = metrics(RUN, loss=[(0, 2.0), (0, 1.0), (0, 0.25)])
+    found = compare(one, other)
+    assert [metric.last for metric in found.metrics] == [(0.5, 0.25)]
+    assert outcomes(found) == [Outcome("loss", 0.5, 0.25)]
 
 
 def test_a_variable_may_change_what_a_card_calculates_though_the_processor_agrees() -> None:

@@ -9,10 +9,6 @@ import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 # Where a run is recorded is no part of what it did: a trial of a study has a place there.
 OF_THE_RECORD = frozenset({"experiment"})
@@ -115,9 +111,36 @@ def metrics(
     for name in {*first, *second}:
         if is_a_result(name):
             one, other = by_step(first.get(name, ())), by_step(second.get(name, ()))
-            if difference := _of_metric(name, one, other):
+            last = last_value(first.get(name, ())), last_value(second.get(name, ()))
+            if difference := _of_metric(name, one, other, last):
                 found.append(difference)
     return tuple(sorted(found, key=lambda difference: (difference.step, difference.name)))
+
+
+def where_both_are(
+    first: Mapping[str, Sequence[Point]], second: Mapping[str, Sequence[Point]]
+) -> tuple[MetricDifference, ...]:
+    """Return the metrics that differ up to where the first run ended, which the second went beyond.
+
+    Each metric of the first is compared up to its last step there, and a step that only one of the
+    two has is a difference. At this last step the second may have more values: those of a metric
+    without steps all lie at step 0, and the first ended before it could log the others.
+    """
+    reached = {}
+    for name, points in first.items():
+        end = max((step for step, _ in points), default=0)
+        had = {_bits(value) for step, value in points if step == end}
+        then = [point for point in second.get(name, ()) if points and point[0] <= end]
+        if had <= {_bits(value) for step, value in then if step == end}:
+            then = [(step, value) for step, value in then if step < end or _bits(value) in had]
+        reached[name] = then
+    return metrics(first, reached)
+
+
+def last_step(recorded: Mapping[str, Sequence[Point]]) -> int | None:
+    """Return the last step of all results of a run; None if it recorded none."""
+    steps = (step for name in recorded if is_a_result(name) for step, _ in recorded[name])
+    return max(steps, default=None)
 
 
 def by_step(points: Iterable[Point]) -> dict[int, tuple[float, ...]]:
@@ -143,6 +166,7 @@ def _of_metric(
     name: str,
     one: Mapping[int, tuple[float, ...]],
     other: Mapping[int, tuple[float, ...]],
+    last: tuple[float | None, float | None],
 ) -> MetricDifference | None:
     steps = sorted({*one, *other})
     differ = [step for step in steps if not _same(one.get(step, ()), other.get(step, ()))]
@@ -157,12 +181,8 @@ def _of_metric(
         second=other.get(differ[0], ()),
         largest=max(known) if len(known) == len(sizes) else math.nan,
         steps=(len(differ), len(steps)),
-        last=(_last(one), _last(other)),
+        last=last,
     )
-
-
-def _last(steps: Mapping[int, tuple[float, ...]]) -> float | None:
-    return steps[max(steps)][-1] if steps else None
 
 
 def _same(one: Iterable[float], other: Iterable[float]) -> bool:

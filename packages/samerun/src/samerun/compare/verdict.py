@@ -18,7 +18,7 @@ from samerun.compare.causes import (
 )
 from samerun.compare.chance import share
 from samerun.compare.comparison import Comparison
-from samerun.compare.results import MetricDifference, by_step
+from samerun.compare.results import MetricDifference, by_step, last_step, where_both_are
 
 EXACT, WITHIN_TOLERANCE = "exact", "within tolerance"
 DIFFERENT, NOT_VERIFIED = "different", "not verified"
@@ -115,17 +115,15 @@ def _differing(comparison: Comparison) -> Verdict:
 
 def _as_far_as_it_got(comparison: Comparison, missing: Sequence[str]) -> Verdict:
     """Judge the whole repetition of a run that did not come to its end."""
-    first = comparison.first
-    steps = [step for points in first.metrics.values() for step, _ in points]
-    last = max(steps, default=0)
-    differing = [metric for metric in comparison.metrics if metric.first and metric.step <= last]
+    first, last = comparison.first, last_step(comparison.first.metrics)
     ended = f"The first run is {first.status}: its end cannot be compared."
-    if not steps:
+    if last is None:
         return Verdict(NOT_VERIFIED, (ended, "It recorded no metric.", *missing))
+    differing = where_both_are(first.metrics, comparison.second.metrics)
     if differing or comparison.params:
-        how = _sentence(differing[0]) if differing else _of_params(comparison)
+        how = sentence(differing[0]) if differing else _of_params(comparison)
         return Verdict(DIFFERENT, (how, ended, likeliest(comparison.causes), *missing))
-    same = f"As far as it got, up to step {last}, all metrics are the same, bit for bit."
+    same = f"As far as it got, up to step {last}, all its metrics are the same, bit for bit."
     return Verdict(NOT_VERIFIED, (ended, same, *missing))
 
 
@@ -146,7 +144,7 @@ def _how_it_differs(comparison: Comparison) -> tuple[str, ...]:
     """Return what differs in the results: the first metric and step, a parameter, weights."""
     said = []
     if comparison.metrics:
-        said.append(_sentence(comparison.metrics[0]))
+        said.append(sentence(comparison.metrics[0]))
         if others := len(comparison.metrics) - 1:
             said[-1] += f" So do {_count(others, 'other metric')}."
     if comparison.params:
@@ -165,7 +163,8 @@ def _of_params(comparison: Comparison) -> str:
     return f"The parameter {param.name} is {now}, was {was}."
 
 
-def _sentence(metric: MetricDifference) -> str:
+def sentence(metric: MetricDifference) -> str:
+    """Return the metric and step at which two runs differ first, with the values of both."""
     at = f"{metric.name} at step {metric.step}"
     if not metric.first or not metric.second:
         which = "first" if metric.first else "second"

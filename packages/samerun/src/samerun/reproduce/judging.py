@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samerun.compare.comparison import Comparison, compare
-from samerun.compare.results import by_step, is_a_result, last_value
-from samerun.compare.verdict import DIFFERENT, NOT_VERIFIED, Verdict, verdict
+from samerun.compare.results import by_step, is_a_result, last_step, last_value, where_both_are
+from samerun.compare.verdict import DIFFERENT, NOT_VERIFIED, Verdict, sentence, verdict
 from samerun.recorded import RecordedRun
 
 PARENT = "mlflow.parentRunId"  # a tag of the trials of a study
@@ -69,22 +69,19 @@ def _of_a_trial_that_ended_early(original: RecordedRun, again: RecordedRun) -> V
     """Judge the whole repetition of a trial that its study had pruned; None of any other run."""
     if PARENT not in original.tags:
         return None
-    last = max((step for points in original.metrics.values() for step, _ in points), default=0)
-    if not any(step > last for points in again.metrics.values() for step, _ in points):
+    last, end = last_step(original.metrics), last_step(again.metrics)
+    if last is None or end is None or end <= last:
         return None
-    common = 0
-    for name in sorted({*original.metrics} & {*again.metrics}):
-        one, other = by_step(original.metrics[name]), by_step(again.metrics[name])
-        for step in sorted({*one} & {*other}):
-            if one[step] != other[step]:
-                said = f"First to differ: {name} at step {step} is {other[step]}, was {one[step]}."
-                return Verdict(DIFFERENT, (said,))
-            common += 1
+    if differing := where_both_are(original.metrics, again.metrics):
+        return Verdict(DIFFERENT, (sentence(differing[0]),))
+    results = [points for name, points in original.metrics.items() if is_a_result(name)]
+    common = sum(len(values) for points in results for values in by_step(points).values())
+    values = "1 value of metrics is" if common == 1 else f"{common} values of metrics are"
     return Verdict(
         NOT_VERIFIED,
         (
             f"The study ended this trial after step {last}, and alone it goes on to its end: there "
             "its weights and its best values are others.",
-            f"Up to there, {common} values of metrics are the same, bit for bit.",
+            f"Up to there, {values} the same, bit for bit.",
         ),
     )
