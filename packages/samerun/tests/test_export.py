@@ -12,7 +12,7 @@ from samerun.errors import RecordError
 from samerun.export import about, checklist, packing, sources, write
 from samerun.export.about import About, Author
 from samerun.export.sources import Sources, swhid
-from samerun.received import repeat, sandbox
+from samerun.received import sandbox
 from samerun.received.sandbox import Sandbox, data_folders
 from samerun.recorded import RecordedRun
 from samerun.trace import Trace
@@ -257,19 +257,6 @@ def test_a_folder_that_a_variable_names_is_shown_only_if_it_holds_the_data(tmp_p
         assert list(data_folders(trace, variables)) == [tmp_path / "data"]
     assert not list(data_folders(traced(KnownFile("images.gz", "imported", "00", 5)), variables))
     assert not list(data_folders(traced(), variables))
-
-
-def test_large_data_of_a_clone_are_shown_because_a_link_leads_to_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(repeat.data, "LARGEST_COPY", 3)
-    (tmp_path / "large.bin").write_bytes(b"1234")
-    (tmp_path / "other.bin").write_bytes(b"12345")
-    (tmp_path / "small.bin").write_bytes(b"123")
-    sizes = {"large.bin": 4, "other.bin": 4, "small.bin": 3, "gone.bin": 4, __file__: 10**6}
-    files = [KnownFile(path, "data", "00", size) for path, size in sizes.items()]
-    trace = traced(*files, KnownFile("large.bin", "imported", "00", 4))
-    assert list(repeat.linked_data(trace, [tmp_path])) == [tmp_path / "large.bin"]
 
 
 def test_variables_that_lead_to_the_person_are_withheld() -> None:

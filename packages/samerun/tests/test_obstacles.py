@@ -1,6 +1,7 @@
 """What keeps a run from being repeated is named, and nothing is touched."""
 
 import errno
+import functools
 import hashlib
 import shutil
 import sys
@@ -212,6 +213,15 @@ def test_what_was_imported_later_lies_where_it_was_imported_from(
 # The data
 
 
+@functools.cache
+def digest_of_zeros(size: int) -> str:
+    """Return the digest of a large file of zeros, which lies on a disk without taking room."""
+    digest = hashlib.sha256()
+    for _ in range(size // 2**20):
+        digest.update(bytes(2**20))
+    return digest.hexdigest()
+
+
 def data_file(path: str, content: bytes) -> KnownFile:
     return KnownFile(path, "data", sha256(content), len(content))
 
@@ -227,25 +237,113 @@ def test_data_that_changed_is_named(now: bytes, trace: Trace, tmp_path: Path) ->
             data.bring(tree, named, [there])
 
 
-def test_data_is_copied_not_linked(trace: Trace, tmp_path: Path) -> None:
+def test_data_is_copied_however_large_and_the_original_stays_what_it_was(
+    trace: Trace, tmp_path: Path
+) -> None:
     there, tree = tmp_path / "there", tmp_path / "made"
     (there / "data").mkdir(parents=True)
+    sparse = 300 * 2**20
+    with (there / "data" / "large.bin").open("wb") as file:
+        file.truncate(sparse)
     (there / "data" / "a.csv").write_bytes(b"1\n")
-    named = replace(trace, files=(data_file("data/a.csv", b"1\n"),))
-    assert "1 files copied" in data.bring(tree, named, [tmp_path / "nowhere", there])
-    (tree / "data" / "a.csv").write_bytes(b"2\n")
-    assert (there / "data" / "a.csv").read_bytes() == b"1\n"
+    large = KnownFile("data/large.bin", "data", digest_of_zeros(sparse), sparse)
+    named = replace(trace, files=(data_file("data/a.csv", b"1\n"), large))
+    said = data.bring(tree, named, [tmp_path / "nowhere", there])
+    assert said.endswith(", 2 files copied")
+    for name in ("a.csv", "large.bin"):
+        before = (there / "data" / name).stat().st_size
+        with (tree / "data" / name).open("wb") as file:
+            file.write(b"2")
+        assert (there / "data" / name).stat().st_size == before
 
 
-def test_data_too_large_to_copy_is_linked(
+def test_one_byte_changed_in_a_large_file_is_found(trace: Trace, tmp_path: Path) -> None:
+    there, sparse = tmp_path / "there", 300 * 2**20
+    there.mkdir()
+    with (there / "large.bin").open("wb") as file:
+        file.truncate(sparse)
+        file.seek(sparse - 1)
+        file.write(b"1")
+    large = KnownFile("large.bin", "data", digest_of_zeros(sparse), sparse)
+    with pytest.raises(Obstacle, match=r"data has changed: .*large\.bin has the SHA-256"):
+        data.bring(tmp_path / "made", replace(trace, files=(large,)), [there])
+
+
+def test_a_disk_without_room_for_the_data_is_named_before_anything_is_copied(
     trace: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data, "LARGEST_COPY", 1)
-    there, tree = tmp_path / "there", tmp_path / "made"
+    tree, there = tmp_path / "made", tmp_path / "there"
     there.mkdir()
-    (there / "a.csv").write_bytes(b"1\n")
-    data.bring(tree, replace(trace, files=(data_file("a.csv", b"1\n"),)), [there])
+    for name in ("a.csv", "b.csv"):
+        (there / name).write_bytes(b"1,2\n")
+    named = replace(trace, files=(data_file("a.csv", b"1,2\n"), data_file("b.csv", b"1,2\n")))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=7))
+    with pytest.raises(Obstacle, match=r"take 0\.0 MB, .* 0\.0 MB left.* SAMERUN_CACHE=FOLDER"):
+        data.bring(tree, named, [there])
+    assert not tree.exists()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=8))
+    data.bring(tree, named, [there])
+
+
+@pytest.mark.parametrize(
+    ("size", "said"), [(10**8 - 1, "100.0 MB"), (10**8, "0.1 GB"), (50 * 10**9, "50.0 GB")]
+)
+def test_the_room_that_data_need_is_said_in_readable_units(
+    size: int, said: str, trace: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "large.bin").touch()
+    large = KnownFile("large.bin", "data", "0" * 64, size)
+    monkeypatch.setattr(data, "_changed", lambda path, file: "")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=size - 1))
+    with pytest.raises(Obstacle, match=f"take {said}, "):
+        data.bring(tmp_path / "made", replace(trace, files=(large,)), [tmp_path])
+
+
+def test_data_is_taken_from_the_clone_that_has_it_as_it_was(trace: Trace, tmp_path: Path) -> None:
+    tree = tmp_path / "made"
+    for place, content in {tree: b"lfs", tmp_path / "a": b"2\n", tmp_path / "b": b"1\n"}.items():
+        place.mkdir()
+        (place / "a.csv").write_bytes(content)
+    named = replace(trace, files=(data_file("a.csv", b"1\n"),))
+    assert data.bring(tree, named, [tmp_path / "a", tmp_path / "b"]).endswith(", 1 file copied")
     assert (tree / "a.csv").read_bytes() == b"1\n"
+    with pytest.raises(Obstacle, match=r"data has changed: .*made.*a\.csv has 1 bytes, had 2"):
+        (tree / "a.csv").write_bytes(b"l")
+        data.bring(tree, named, [tmp_path / "a"])
+
+
+def test_data_that_another_user_does_not_let_read_is_named(
+    trace: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    (tmp_path / "a.csv").write_bytes(b"1\n")
+    monkeypatch.setattr(data, "read", refused)
+    for path in ("a.csv", str(tmp_path / "a.csv")):
+        with pytest.raises(Obstacle, match=r"cannot be read: .*a\.csv: Permission denied\."):
+            data.bring(
+                tmp_path / "made", replace(trace, files=(data_file(path, b"1\n"),)), [tmp_path]
+            )
+
+
+def test_data_is_counted_by_what_became_of_it(trace: Trace, tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    for path in (tmp_path / "made" / "committed.csv", tmp_path / "b.csv"):
+        path.write_bytes(b"1\n")
+    gone = str(tmp_path / "no" / "such" / "c.csv")
+    paths = ("committed.csv", str(tmp_path / "b.csv"), gone, "none.csv")
+    files = [data_file(path, b"1\n") for path in paths]
+    code = KnownFile("train.py", "imported", "0" * 64, 1)
+    assert trace.data
+    name = f"{trace.data.name}, {trace.data.digest[:16]}"
+    found = replace(trace, files=(*files, code))
+    assert data.bring(tmp_path / "made", found, [tmp_path]) == (
+        f"{name}, 1 file read where it lies, 2 files not found"
+    )
+    assert data.bring(tmp_path / "made", replace(trace, files=()), []) == name
+    nothing = replace(trace, files=(), data=None)
+    assert data.bring(tmp_path / "made", nothing, []) == "the run named none"
 
 
 def test_data_outside_of_the_folder_is_refused(trace: Trace, tmp_path: Path) -> None:

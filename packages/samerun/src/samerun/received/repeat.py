@@ -14,7 +14,7 @@ from samerun.export.sources import ALONE
 from samerun.process.ending import cancelled_by_signals
 from samerun.received.read import Crate, read_crate
 from samerun.received.sandbox import Sandbox, data_folders, sandbox
-from samerun.reproduce import data, leftovers, repeat, view
+from samerun.reproduce import leftovers, repeat, view
 from samerun.reproduce.repeat import Outcome
 from samerun.store.tracking import use_store
 from samerun.trace import Trace
@@ -65,7 +65,7 @@ def reproduce(
         repository = crate.clone / ".git"
         readable = [repository]
         for trace in crate.commands:
-            readable += [*data_folders(trace, os.environ), *linked_data(trace, clones)]
+            readable += data_folders(trace, os.environ)
         locked_in = sandbox(readable, clones, Path.home())
         _show(crate, locked_in, clones, console)
         if not yes:
@@ -80,17 +80,6 @@ def reproduce(
                 build=False,
                 said=said,
             )
-
-
-def linked_data(trace: Trace, clones: Sequence[Path]) -> Iterator[Path]:
-    """Yield the data of a clone that are too large to be copied: a link will lead to them."""
-    for file in trace.files:
-        if file.kind != "data" or file.size <= data.LARGEST_COPY or Path(file.path).is_absolute():
-            continue
-        for clone in clones:
-            path = clone / file.path
-            if path.is_file() and path.stat().st_size == file.size:
-                yield path.resolve()
 
 
 @contextlib.contextmanager
