@@ -1,5 +1,7 @@
 """Beginning a TODO again, comparing an answer with ours, catching up: nothing is lost by it."""
 
+import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -72,22 +74,39 @@ def test_an_open_hole_has_nothing_to_reset(toy, capsys):
     assert kept(toy) == []
 
 
-def test_two_resets_within_a_second_keep_both_answers(toy, solve):
-    for answer in ("return 1", "return 2"):
-        solve(toy, "9.2", answer)
-        cli.main(["reset", "9.2"])
-    copies = [path.read_text(encoding="utf-8") for path in kept(toy)]
-    assert len(copies) == 2
-    assert "return 1" in copies[0] + copies[1] and "return 2" in copies[0] + copies[1]
-
-
 def test_line_ends_of_windows_stay(toy, solve):
     solve(toy, "9.2", "return 5")
     path = toy.root / "part9_toy" / "train.py"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    cli.main(["reset", "9.2"])
-    assert path.read_bytes().count(b"\n") == path.read_bytes().count(b"\r\n")
+    assert cli.main(["reset", "9.2"]) == 0
+    assert checks.is_open(toy.holes["9.2"], body(toy, "9.2"))
+    assert cli.main(["catch-up", "9"]) == 0
+    assert set(states(toy).values()) == {"done"}
+    assert path.read_bytes().count(b"\n") == path.read_bytes().count(b"\r\n") > 0
     assert b"\r\r" not in path.read_bytes()
+
+
+def test_several_resets_within_one_second_keep_every_answer(toy, solve, monkeypatch):
+    class Stopped(datetime):
+        @classmethod
+        def now(cls):
+            return cls(2026, 1, 1, 12, 0, 0)
+
+    monkeypatch.setattr(answers, "datetime", Stopped)
+    for answer in ("return 1", "return 2", "return 3"):
+        solve(toy, "9.2", answer)
+        cli.main(["reset", "9.2"])
+    copies = [path.read_text("utf-8") for path in kept(toy)]
+    assert [f"return {n}" in copy for n, copy in enumerate(copies, 1)] == [True, True, True]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no permissions of this kind")
+def test_a_file_keeps_its_permissions(toy, solve):
+    solve(toy, "9.2", "return 5")
+    path = toy.root / "part9_toy" / "train.py"
+    path.chmod(0o741)
+    cli.main(["reset", "9.2"])
+    assert path.stat().st_mode & 0o777 == 0o741
 
 
 def test_lost_markers_are_told_and_nothing_is_written(toy, capsys):
@@ -165,7 +184,8 @@ def test_who_is_done_need_not_catch_up(toy, capsys):
     before = len(kept(toy))
     capsys.readouterr()
     assert cli.main(["catch-up", "9"]) == 0
-    assert "all of it is done" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "all of it is done" in out and "is kept" not in out
     assert len(kept(toy)) == before
 
 
@@ -193,7 +213,9 @@ def test_what_no_answer_of_ours_mends_is_named(toy, solve, capsys):
     broken = path.read_text("utf-8").replace("number = double(cfg.number)", "number = 0")
     path.write_text(broken, encoding="utf-8")
     assert cli.main(["catch-up", "9"]) == 1
-    assert "Still not done" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "Still not done, since something else than these TODOs is wrong: 9.3" in out, out
+    assert "workshop check 9.3" in out and "You need not" not in out
 
 
 def test_a_wrong_answer_that_hides_another_does_not_save_it(toy, solve):
@@ -202,6 +224,36 @@ def test_a_wrong_answer_that_hides_another_does_not_save_it(toy, solve):
     solve(toy, "9.3", "print(-1)")
     assert cli.main(["catch-up", "9"]) == 0
     assert set(states(toy).values()) == {"done"}
+
+
+@pytest.mark.parametrize("judged", [0, 1])
+def test_who_interrupts_the_check_learns_what_was_replaced(judged, toy, solve, monkeypatch, capsys):
+    solve(toy, "9.1", "number: 5")
+    solve(toy, "9.2", "return number ** 2")  # wrong
+    really = checks.results
+
+    def interrupted(*asked):
+        yield from list(really(*asked))[:judged]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checks, "results", interrupted)
+    assert cli.main(["catch-up", "9"]) == 130
+    out = capsys.readouterr().out
+    assert "Our answers stand in TODO 9.3, 9.4." in out
+    assert "outputs/replaced/" in out and "You need not" not in out and "Still" not in out
+    assert body(toy, "9.2") == "return number ** 2\n"
+    assert any(path.name == "train.py" for path in kept(toy))  # 9.3, which was open, has ours
+
+
+def test_what_stood_before_the_first_round_is_kept_once(toy, solve):
+    """A second round finds our answers in the file: they do not replace what was kept."""
+    solve(toy, "9.1", "number: 5")
+    solve(toy, "9.2", "return nothing_like_it")
+    solve(toy, "9.3", "print(-1)")
+    before = text(toy, "train.py")
+    cli.main(["catch-up", "9"])
+    (copy,) = [path for path in kept(toy) if path.name == "train.py"]
+    assert copy.read_bytes() == before
 
 
 def test_unknown_names_are_one_message(toy, capsys):

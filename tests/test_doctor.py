@@ -150,6 +150,20 @@ def test_little_memory_and_a_single_core_are_warnings(monkeypatch):
     assert surroundings.memory(doctor.ROOT).state == "WARN"
 
 
+def test_a_disk_that_is_nearly_full_is_a_warning(monkeypatch, tmp_path):
+    for free, state in ((2 * 10**9 - 1, "WARN"), (2 * 10**9, "OK")):
+        monkeypatch.setattr(surroundings.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))  # noqa: B023
+        assert surroundings.disk(tmp_path).state == state
+
+
+@pytest.mark.parametrize(
+    ("encoding", "state"), [("cp1252", "WARN"), ("UTF-8", "OK"), ("utf8", "OK"), (None, "WARN")]
+)
+def test_a_console_without_unicode_is_a_warning(encoding, state, monkeypatch):
+    monkeypatch.setattr(surroundings.sys, "stdout", SimpleNamespace(encoding=encoding))
+    assert surroundings.console(doctor.ROOT).state == state
+
+
 def test_a_store_that_is_not_there_yet_is_well_and_stays_away(monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path.as_posix()}/mlflow.db")
     assert surroundings.store(doctor.ROOT).state == "OK"
@@ -317,8 +331,10 @@ def test_setup_without_a_network_does_all_the_rest(fresh, monkeypatch, capsys):
 
 def test_setup_that_fails_names_what_and_exits_by_it(fresh, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("workshop.data.fetch_fashion_mnist", lambda **_: tmp_path)
-    bad = [Finding("FAIL", "run store", "damaged"), Finding("WARN", "disk", "little")]
+    well = Finding("OK", "memory", "8 GB, 4 cores")
+    bad = [Finding("FAIL", "run store", "damaged"), well, Finding("WARN", "disk", "little")]
     monkeypatch.setattr(doctor, "findings", lambda: bad)
     assert cli.main(["setup"]) == 1
     out = capsys.readouterr().out
+    assert "8 GB" not in out  # what is well is not listed
     assert "damaged" in out and out.splitlines()[-1].startswith("NOT READY: run store.")

@@ -21,13 +21,15 @@ from workshop.errors import WorkshopError
 class Replaced:
     """Holes whose regions were replaced: the files, and the folder that keeps what they held.
 
-    `not_done` are holes that are not, whatever was replaced.
+    `not_done` are holes that are not, whatever was replaced; `interrupted` says that somebody ended
+    the check, so that there may be more of them.
     """
 
     holes: tuple[Hole, ...]
     files: tuple[Path, ...]
     kept: Path | None
     not_done: tuple[Hole, ...] = ()
+    interrupted: bool = False
 
 
 def reset(course: Course, hole: Hole, kept: Path) -> Replaced:
@@ -92,8 +94,14 @@ def catch_up(
     folder = _new_folder(kept)
     done = [_replace(course, _ours(course, given), folder, new=False)]
     found: list[Result] = []
+    interrupted = False
     while set(holes) - given:  # a wrong answer may hide the next one
-        found = list(check(holes))
+        try:
+            found = list(check(holes))
+        except KeyboardInterrupt:
+            found = []
+        if interrupted := len(found) < len(holes):
+            break
         wrong = {result.hole for result in found if result.state == "wrong"} - given
         if not wrong:
             break
@@ -106,6 +114,7 @@ def catch_up(
         tuple(files),
         folder if folder.exists() else None,
         tuple(result.hole for result in found if result.state != "done"),
+        interrupted,
     )
 
 
@@ -122,14 +131,14 @@ def _replace(
         by_file.setdefault(region_of(course, hole)[0], {})[hole.id] = body
     for file, filled in by_file.items():
         text = file.read_bytes().decode("utf-8")
-        if "\r\n" in text:  # as an editor on Windows may have left it
-            filled = {id: body.replace("\n", "\r\n") for id, body in filled.items()}
         copy = folder / file.relative_to(course.root)
         if not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(file, copy)
-        _write(file, regions.fill(text, filled, notebook=file.suffix == ".ipynb"))
-    return Replaced(tuple(bodies), tuple(by_file), folder if by_file else None)
+        new = regions.fill(text.replace("\r\n", "\n"), filled, notebook=file.suffix == ".ipynb")
+        # An editor on Windows may have left its line ends.
+        _write(file, new.replace("\n", "\r\n") if "\r\n" in text else new)
+    return Replaced(tuple(bodies), tuple(by_file), folder)
 
 
 def _write(file: Path, text: str) -> None:

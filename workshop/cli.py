@@ -230,12 +230,17 @@ def _catch_up(options: argparse.Namespace) -> int:
         read, holes, read.root / KEPT, lambda some: report.progress(checks.results(read, some))
     )
     given = ", ".join(hole.id for hole in done.holes)
-    print(f"Our answers stand in TODO {given}." if given else "You need not: all of it is done.")
+    if given:
+        print(f"Our answers stand in TODO {given}.")
+    elif not done.not_done and not done.interrupted:
+        print("You need not: all of it is done.")
     report.replaced(done, read)
+    if done.interrupted:
+        raise KeyboardInterrupt
     if done.not_done:
         left = ", ".join(hole.id for hole in done.not_done)
         print(
-            f"Still not done, since something outside of the TODOs was changed: {left}. "
+            f"Still not done, since something else than these TODOs is wrong: {left}. "
             f"What it is says: uv run workshop check {done.not_done[0].id}"
         )
         return 1
