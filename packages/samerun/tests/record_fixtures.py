@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,20 @@ def forked(work: Callable[[Callable[[bytes], object]], object]) -> tuple[int, by
 def killed(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
+
+
+def is_gone(pid: int) -> bool:
+    """Wait until a process is gone; False if it is still there after a while."""
+    state = Path(f"/proc/{pid}/stat")
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+            if state.exists() and ") Z " in state.read_text():
+                return True  # nobody has asked how it ended
+        except (ProcessLookupError, FileNotFoundError):
+            return True
+        time.sleep(0.05)
+    return False
 
 
 @pytest.fixture

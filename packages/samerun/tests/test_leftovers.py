@@ -9,32 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from record_fixtures import forked, killed, needs_fork
+from record_fixtures import forked, is_gone, killed, needs_fork
 
 from samerun.reproduce import leftovers, training
-from samerun.reproduce.command import Start
+from samerun.reproduce.training import Start
 
 
 @pytest.fixture(autouse=True)
 def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(leftovers.PLACE, str(tmp_path / "cäche 1"))
     return leftovers.place()
-
-
-def is_gone(pid: int) -> bool:
-    """Wait until a process is gone; False if it is still there after a while."""
-    for _ in range(100):
-        try:
-            os.kill(pid, 0)
-            if (
-                Path(f"/proc/{pid}/stat").exists()
-                and ") Z " in Path(f"/proc/{pid}/stat").read_text()
-            ):
-                return True  # nobody has asked how it ended
-        except ProcessLookupError:
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_the_folder_is_gone_at_the_end_also_after_an_error() -> None:

@@ -17,6 +17,7 @@ from samerun.command.repeat import Command
 from samerun.machine.description import Environment
 from samerun.reproduce import Obstacle, command, data, environment, worktree
 from samerun.reproduce.environment import Python, differences
+from samerun.reproduce.training import Start
 from samerun.trace import Trace, collect
 
 HERE = Python(Path(sys.executable), Path(sys.prefix), "this one")
@@ -356,7 +357,7 @@ def test_data_outside_of_the_folder_is_refused(trace: Trace, tmp_path: Path) -> 
 # The command
 
 
-def started(trace: Trace, tree: Path) -> command.Start:
+def started(trace: Trace, tree: Path) -> Start:
     tree.mkdir(exist_ok=True)
     return command.start(trace, tree, HERE, tree / "mlflow.db", ("a" * 32, "b" * 32))
 
@@ -497,7 +498,7 @@ def test_without_uv_another_environment_cannot_be_had(
     monkeypatch.setenv("PATH", str(git_alone))
     monkeypatch.delenv("UV", raising=False)
     other = replace(trace, packages=("mlflow==1.0",))
-    with pytest.raises(Obstacle, match=r"other packages \(mlflow 1\.0 \(here .*no uv"):
+    with pytest.raises(Obstacle, match=r"another environment \(mlflow 1\.0 \(here .*no uv"):
         environment.choose(other, checkout, tmp_path / "python", [])
 
 
@@ -518,7 +519,7 @@ def test_another_python_is_another_environment_though_the_packages_are_the_same(
 ) -> None:
     assert trace.environment
     older = replace(trace.environment, python="CPython 3.9.1")
-    with pytest.raises(Obstacle, match=r"had other packages \(Python 3\.9\.1\)"):
+    with pytest.raises(Obstacle, match=r"had another environment \(Python 3\.9\.1\)"):
         environment.choose(
             replace(trace, environment=older), checkout, tmp_path / "python", [], build=False
         )

@@ -3,7 +3,6 @@
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from samerun.machine.description import VARIABLES
@@ -11,6 +10,7 @@ from samerun.machine.portable import STARTED_AGAIN
 from samerun.process.variables import IGNORED, LIBRARIES, REFUSED
 from samerun.reproduce import REPEATS, Obstacle
 from samerun.reproduce.environment import Python
+from samerun.reproduce.training import Start
 from samerun.root import VARIABLE as ROOT
 from samerun.secrets.masking import MASK
 from samerun.trace import Trace
@@ -23,15 +23,6 @@ NOT_INHERITED = (
     *(STARTED_AGAIN, ROOT, "SAMERUN_LAUNCHER"),
     *("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONSAFEPATH", "VIRTUAL_ENV"),
 )
-
-
-@dataclass(frozen=True)
-class Start:
-    """How to start the repetition: the words of the command, its folder, all of its variables."""
-
-    words: tuple[str, ...]
-    folder: Path
-    variables: dict[str, str]
 
 
 def start(

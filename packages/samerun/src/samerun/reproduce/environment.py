@@ -1,10 +1,10 @@
 """The packages of a run: those of this environment if they are the same, else built anew."""
 
+import errno
 import importlib.metadata
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -15,11 +15,13 @@ from samerun.code.repository import git
 from samerun.errors import RecordError
 from samerun.machine import locked
 from samerun.machine.description import installed_packages, normalised, read_lock
-from samerun.reproduce import Obstacle
+from samerun.reproduce import Obstacle, training
+from samerun.reproduce.training import Start
 from samerun.trace import Trace
 
 PINNED = re.compile(r"([\w.-]+)==(\S+)")
 SECONDS = 3600  # for uv, over a slow network
+DISK_FULL = re.compile(r"\(os error (28|112)\)")  # as uv says it on Unix, and on Windows
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,13 @@ class Python:
 
     executable, prefix : of its environment
     chosen : in words, for people
+    lacking : what the run had, and what cannot be had here
     """
 
     executable: Path
     prefix: Path
     chosen: str
+    lacking: tuple[str, ...] = ()
 
     @property
     def scripts(self) -> Path:
@@ -51,6 +55,8 @@ def choose(
     ------
     Obstacle
         Another one is needed and cannot be built.
+    OSError
+        The disk is full.
     """
     recorded = dict(PINNED.findall("\n".join(trace.packages)))
     ours = _projects(tree)
@@ -65,20 +71,24 @@ def choose(
     why = _in_words(others) if others else f"Python {_version(trace)}"
     if not build:
         raise Obstacle(
-            f"The run had other packages ({why}). To install what a stranger's lock names would "
-            "run code without a sandbox. If you trust it, install them yourself, from code/ of "
+            f"The run had another environment ({why}). To install what a stranger's lock names "
+            "would run code without a sandbox. If you trust it, install it yourself, from code/ of "
             "the unpacked crate, and start this there."
         )
-    uv = os.environ.get("UV") or shutil.which("uv")
-    if uv is None:
-        raise Obstacle(f"The run had other packages ({why}), and there is no uv to install them.")
+    program = shutil.which(os.environ.get("UV", "")) or shutil.which("uv")
+    if program is None:
+        raise Obstacle(
+            f"The run had another environment ({why}), and there is no uv to build it. Install uv, "
+            "or start this in an environment that has what the run had."
+        )
+    uv = _Uv(program, tree, made.with_name(f"{made.name}.txt"))
     versions = [version for version in (_version(trace), _minor(_version(trace))) if version]
-    _create(uv, made, versions, tree)
-    python = made / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    python = _create(uv, made, versions)
     if lock is not None:
-        _sync(uv, tree, made, lock, trace)
-    _install(uv, python, made, recorded, ours, lock is None)
-    return Python(python, made, f"built from the recorded lock, which has {why}")
+        _sync(uv, python, made, lock)
+    lacking = _install(uv, python, made, recorded, ours, lock is None)
+    source = "list of packages" if lock is None else "lock"
+    return Python(python, made, f"built from the recorded {source}, which has {why}", lacking)
 
 
 def differences(
@@ -161,60 +171,84 @@ def _minor(version: str) -> str:
     return ".".join(version.split(".")[:2])
 
 
-def _create(uv: str, made: Path, versions: Iterable[str], tree: Path) -> None:
+def _create(uv: "_Uv", made: Path, versions: Iterable[str]) -> Path:
     said = ""
     for version in versions:
-        said = _uv(uv, tree, "venv", "--no-project", "--python", version, str(made))
+        said = uv("venv", "--no-project", "--python", version, str(made))
         if not said:
-            return
+            return made / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     raise Obstacle(f"No environment with the run's Python can be made: {said}")
 
 
-def _sync(uv: str, tree: Path, made: Path, lock: str, trace: Trace) -> None:
+def _sync(uv: "_Uv", python: Path, made: Path, lock: str) -> None:
     # Not --frozen: a lock may be without addresses, and uv fills them in.
-    said = _uv(uv, tree, "sync", UV_PROJECT_ENVIRONMENT=str(made))
+    # --python, or a variable or a file of the project would have it make another environment.
+    path = uv.tree / "uv.lock"
+    as_it_was = path.read_bytes()
+    said = uv("sync", "--python", str(python), UV_PROJECT_ENVIRONMENT=str(made))
     if said:
         raise Obstacle(f"The recorded lock cannot be installed here: {said}")
-    now = (tree / "uv.lock").read_text(encoding="utf-8")
-    if not locked.lock_the_same(lock, now):
+    if not locked.lock_the_same(lock, path.read_text(encoding="utf-8")):
         raise Obstacle("uv would change the recorded lock: pyproject.toml asks for something else.")
+    path.write_bytes(as_it_was)
 
 
 def _install(
-    uv: str, python: Path, made: Path, recorded: Mapping[str, str], ours: set[str], all: bool
-) -> None:
-    """Install what the run had beside its lock: of a group, an extra, or by hand."""
+    uv: "_Uv", python: Path, made: Path, recorded: Mapping[str, str], ours: set[str], all: bool
+) -> tuple[str, ...]:
+    """Install what the run had beside its lock: of a group, an extra, or by hand.
+
+    Returns what cannot be had here, as a package of another platform.
+
+    all : whether that is no longer the run's environment
+    """
+    lacking = differences(recorded, _installed(made), ours)
+    pinned = [f"{name}=={version}" for name, (version, _) in lacking.items()]
+    install = ("pip", "install", "--no-deps", "--python", str(python))
+    if not pinned or not (said := uv(*install, *pinned)):
+        return ()
+    for each in pinned:  # one that cannot be had keeps none of the others away
+        said = uv(*install, each) or said
+    lacking = differences(recorded, _installed(made), ours)
+    if refused := {n: seen for n, seen in lacking.items() if all or seen[1] is not None}:
+        raise Obstacle(
+            f"The packages of the run cannot be installed here: {_in_words(refused)}. {said}"
+        )
+    return tuple(f"{name} {version}" for name, (version, _) in lacking.items())
+
+
+def _installed(made: Path) -> dict[str, str]:
+    """Return the versions of the packages in an environment."""
     (site,) = [path for path in made.rglob("site-packages") if path.is_dir()][:1]
     found = importlib.metadata.distributions(path=[str(site)])
-    present = {normalised(d.metadata["Name"]): d.version for d in found}
-    lacking = differences(recorded, present, ours)
-    if not lacking:
-        return
-    install = ("pip", "install", "--no-deps", "--python", str(python))
-    pinned = {name: f"{name}=={version}" for name, (version, _) in lacking.items()}
-    if not (said := _uv(uv, made, *install, *pinned.values())):
-        return
-    # Of another platform, perhaps. Those that are here in another version count.
-    changed = [pinned[name] for name, (_, here) in lacking.items() if here is not None or all]
-    if changed and (said := _uv(uv, made, *install, *changed)):
-        raise Obstacle(f"The packages of the run cannot be installed here: {said}")
+    return {normalised(d.metadata["Name"]): d.version for d in found}
 
 
-def _uv(uv: str, folder: Path, *arguments: str, **variables: str) -> str:
-    """Run uv; return why it failed, "" if it did not."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
-    try:
-        done = subprocess.run(
-            [uv, *arguments, "--quiet", "--no-progress"],
-            cwd=folder,
-            env=kept | variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        return f"uv {arguments[0]} took more than {SECONDS} s"
-    if not done.returncode:
-        return ""
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
-    return f"uv {arguments[0]}: {' '.join(line.strip() for line in lines[-6:])}"
+@dataclass(frozen=True)
+class _Uv:
+    """Runs uv; returns why it failed, "" if it did not. It ends with this process.
+
+    program : its path
+    tree : the code of the run, whose settings it heeds
+    output : the file for what it prints
+
+    Raises OSError where the disk is full.
+    """
+
+    program: str
+    tree: Path
+    output: Path
+
+    def __call__(self, *arguments: str, **variables: str) -> str:
+        kept = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
+        words = (self.program, *arguments, "--quiet", "--no-progress")
+        status = training.train(Start(words, self.tree, kept | variables), self.output, SECONDS)
+        if status is None:
+            return f"uv {arguments[0]} took more than {SECONDS} s"
+        if not status:
+            return ""
+        said = training.last_lines(self.output, 6)
+        if DISK_FULL.search(said):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.output.parent))
+        lines = " ".join(line.strip() for line in said.splitlines())
+        return f"uv {arguments[0]}: {lines or f'exit status {status}'}"

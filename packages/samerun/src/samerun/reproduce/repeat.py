@@ -207,6 +207,9 @@ def _prepare(
     with phases("environment") as note:
         made = tree.with_name(f"{tree.name}-python")
         python = environment.choose(trace, tree, made, clones, build=build)
+        if python.lacking:
+            listed = ", ".join(python.lacking)
+            doubts.append(f"These packages of the run are not to be had here: {listed}.")
         note(python.chosen)
     with phases("data") as note:
         note(data.bring(tree, trace, clones))

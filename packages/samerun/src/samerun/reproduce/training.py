@@ -1,17 +1,26 @@
-"""Running the command of a run, within a time, and ending it with this process."""
+"""Running a command within a time, and ending it with this process."""
 
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from samerun.reproduce import lifeline
-from samerun.reproduce.command import Start
 
 LOOK = 0.2  # seconds between two looks at it
 Heard = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Start:
+    """How to start a command: its words, its folder, all of its variables."""
+
+    words: tuple[str, ...]
+    folder: Path
+    variables: dict[str, str]
 
 
 def train(
