@@ -16,6 +16,7 @@ import numpy as np
 from hydra.utils import instantiate
 from mlflow.models import infer_signature
 from omegaconf import DictConfig
+from settings import check
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score, f1_score
@@ -94,6 +95,7 @@ def plot_templates(model: Pipeline, images: np.ndarray, classes: tuple[str, ...]
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 @plain_errors
 def main(cfg: DictConfig) -> None:
+    check(cfg)
     set_up(cfg.seed, cfg.threads, portable=cfg.portable)
     plt.switch_backend("agg")  # draws into files and needs no screen
     plt.rcParams["figure.constrained_layout.use"] = True  # makes room for the names of the classes

@@ -6,8 +6,9 @@ A value that is not named here is left to whatever takes it.
 from typing import Annotated
 
 from omegaconf import DictConfig, OmegaConf
-from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, Field, NonNegativeFloat, PositiveInt
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy takes
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -18,8 +19,10 @@ class Model(BaseModel, strict=True):
     dropout: Share = 0
 
 
-class Optimizer(BaseModel, strict=True):
+class Optimizer(BaseModel, strict=True, allow_inf_nan=False):
     lr: NonNegativeFloat = 0
+    momentum: NonNegativeFloat = 0  # of SGD
+    fused: bool = False
 
 
 class Training(BaseModel, strict=True):
@@ -32,7 +35,7 @@ class Training(BaseModel, strict=True):
 
 
 class Settings(BaseModel, strict=True):
-    seed: NonNegativeInt
+    seed: Seed
     portable: bool
     model: Model
     optimizer: Optimizer

@@ -19,7 +19,7 @@ class Constant:
 class OneCycle:
     """Up in a straight line, then down along half a cosine.
 
-    warmup : the share of the training in which the learning rate rises, 0 to 1
+    warmup : the share of the training in which the learning rate rises, from 0 to less than 1
     """
 
     warmup: float

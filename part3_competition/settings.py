@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy takes
 Share = Annotated[float, Field(ge=0, le=1)]
 LessThanOne = Annotated[float, Field(ge=0, lt=1)]
 
@@ -17,8 +18,11 @@ class Augmentation(BaseModel, strict=True):
     shift: NonNegativeInt = 0
 
 
-class Optimizer(BaseModel, strict=True):
+class Optimizer(BaseModel, strict=True, allow_inf_nan=False):
     lr: NonNegativeFloat = 0
+    momentum: NonNegativeFloat = 0  # of SGD
+    nesterov: bool = False
+    weight_decay: NonNegativeFloat = 0
 
 
 class Schedule(BaseModel, strict=True):
@@ -43,7 +47,7 @@ class Training(BaseModel, strict=True):
 
 
 class Settings(BaseModel, strict=True):
-    seed: NonNegativeInt
+    seed: Seed
     portable: bool
     augmentation: Augmentation
     optimizer: Optimizer

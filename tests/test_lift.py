@@ -106,6 +106,16 @@ def test_the_first_commit_holds_everything_and_leaves_out_what_runs_leave(part, 
 
 
 @pytest.mark.parametrize("part", PARTS)
+def test_the_readme_says_what_every_script_is_for(part, tmp_path, quick):
+    folder = tmp_path / "mine"
+    make(course.load(), part, folder, "solutions")
+    table = "\n".join(
+        line for line in (folder / "README.md").read_text("utf-8").splitlines() if line[:1] == "|"
+    )
+    assert [path.name for path in folder.glob("*.py") if f"`{path.name}`" not in table] == []
+
+
+@pytest.mark.parametrize("part", PARTS)
 def test_the_code_has_no_import_too_many_and_none_too_few(part, tmp_path, quick):
     if shutil.which("ruff") is None:
         pytest.skip("ruff is not installed")

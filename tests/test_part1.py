@@ -74,11 +74,16 @@ def test_a_solver_that_does_not_converge_is_reported_as_such(caplog):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ("model.C=-1", "error: model.C=-1: it should be greater than 0."),
+        ("model.C=much", "error: model.C=much: it should be a valid number."),
+        ("model.max_iter=0", "error: model.max_iter=0: it should be greater than 0."),
+        ("seed=abc", "error: seed=abc: it should be a valid integer."),
+        ("threads=0", "error: threads=0: it should be greater than 0."),
         (
-            "model.C=-1",
-            "error: The 'C' parameter of LogisticRegression must be a float in the range",
+            "+model.tol=-1",
+            "error: The 'tol' parameter of LogisticRegression must be a float in the range",
         ),
-        ("model.C=much", "error: The 'C' parameter of LogisticRegression must be a float"),
+        ("data.name=[1,2]", "error: There is no data set [1, 2]. Expected one of: digits"),
         ("model.gamma=1", "Could not override 'model.gamma'"),
         ("+model.gamma=1", "got an unexpected keyword argument 'gamma'"),
         ("modle=ridge", "Could not override 'modle'"),

@@ -199,6 +199,21 @@ def test_the_stub_runs_with_its_baseline():
     assert Driver(ROOT / FOLDER).run("train.py", *SMALL).run.info.status == "FINISHED"
 
 
+@pytest.mark.parametrize("warmup", [0, 0.2, 0.999])
+def test_one_cycle_begins_peaks_and_ends_at_every_warmup_that_is_allowed(warmup):
+    factor = Driver(SOLVED).load("schedules.py").OneCycle(warmup)
+    assert factor(0.0) == (0 if warmup else 1)
+    assert factor(warmup) == 1
+    assert factor(1.0) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("warmup", [0, 0.999])
+def test_one_cycle_takes_a_training_of_one_epoch(warmup):
+    asked = [*SMALL, "training.epochs=1", "schedule=one_cycle", f"schedule.warmup={warmup}"]
+    recorded = Driver(SOLVED).run("train.py", *asked).run
+    assert recorded.data.metrics["learning_rate"] == pytest.approx(0, abs=1e-12)
+
+
 @pytest.mark.parametrize("left_out", sorted(p.stem for p in SOLVED.glob("conf/ablation/*.yaml")))
 def test_every_ablation_changes_what_its_name_says(left_out):
     part = Driver(SOLVED)

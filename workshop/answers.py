@@ -12,8 +12,8 @@ from datetime import datetime
 from pathlib import Path
 
 from workshop import regions
-from workshop.checks import Result, is_open, region_of
-from workshop.course import Course, Hole
+from workshop.checks import Result, region_of
+from workshop.course import Course, Hole, is_open
 from workshop.errors import WorkshopError
 
 

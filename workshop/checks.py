@@ -15,7 +15,7 @@ from samerun.secrets import guard
 from samerun.secrets.masking import MASK
 from workshop import regions
 from workshop.bounded import TooLong, bounded, unattended
-from workshop.course import Course, Hole, Part
+from workshop.course import Course, Hole, Part, is_open
 from workshop.drive import Crash, Driver
 from workshop.errors import WorkshopError
 
@@ -130,11 +130,6 @@ def region_of(course: Course, hole: Hole, tree: Path | None = None) -> tuple[Pat
     if hole.id not in stands:
         raise WorkshopError(_lost(course, part, hole, tree))
     return stands[hole.id]
-
-
-def is_open(hole: Hole, body: str) -> bool:
-    """Tell whether a region still holds its stub."""
-    return body.strip() == hole.stub.strip()
 
 
 def next_hole(course: Course, found: list[Result], tree: Path | None = None) -> Hole | None:

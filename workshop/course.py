@@ -139,6 +139,11 @@ class Course:
         )
 
 
+def is_open(hole: Hole, body: str) -> bool:
+    """Tell whether a region still holds its stub."""
+    return body.strip() == hole.stub.strip()
+
+
 def latest_open(course: Course) -> Hole:
     """Return the first open TODO of the part in which something was saved last.
 
@@ -149,14 +154,14 @@ def latest_open(course: Course) -> Hole:
     """
     found = []
     for part in course.parts:
-        regions = part.regions(course.root)
+        stands = part.regions(course.root)
         unsolved = [
             hole
             for hole in part.holes
-            if hole.id in regions and regions[hole.id][1].body.strip() == hole.stub.strip()
+            if hole.id in stands and is_open(hole, stands[hole.id][1].body)
         ]
         if unsolved:
-            saved = max(file.stat().st_mtime for file, _ in regions.values())
+            saved = max(file.stat().st_mtime for file, _ in stands.values())
             found.append((saved, unsolved[0]))
     if not found:
         raise WorkshopError("No TODO is open. Whether all are right: uv run workshop check")

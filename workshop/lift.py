@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from workshop import regions, rewrite
-from workshop.course import Course, Part
+from workshop.course import Course, Part, is_open
 from workshop.errors import WorkshopError
 
 TEMPLATES = Path(__file__).resolve().parent / "lifted"
@@ -165,14 +165,13 @@ def _tree(course: Course, part: Part, recipe: Recipe, origin: str) -> tuple[Path
     """Return the tree to take the part from, and what to say of that."""
     if origin == "solutions":
         return course.solutions, []
-    stubs = {hole.id: hole.stub.strip() for hole in part.holes}
     found = part.regions(course.root)
     open_holes = [
         hole.id
         for hole in part.holes
         if _comes_along(Path(hole.file), recipe)
         and hole.file not in recipe.drop
-        and (hole.id not in found or found[hole.id][1].body.strip() == stubs[hole.id])
+        and (hole.id not in found or is_open(hole, found[hole.id][1].body))
     ]
     if not open_holes:
         return course.root, []

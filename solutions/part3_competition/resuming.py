@@ -56,7 +56,7 @@ def to_continue(cfg: DictConfig) -> tuple[DictConfig, Interrupted | None]:
         The run left nothing, it was trained with a secret that is not given again, or the command
         line asks for something else than the run recorded.
     """
-    if cfg.training.resume:
+    if cfg.training.resume is not None:
         run = find_interrupted(cfg.training.resume, cfg.experiment, (CONFIG,))
         own = own_config(run)
         # Secrets have to be given again, since no run records them.
