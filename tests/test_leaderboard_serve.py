@@ -586,7 +586,7 @@ def test_a_database_that_is_away_is_named_without_its_password(tmp_path: Path) -
 def test_there_are_no_more_scorers_than_cores(
     scorers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serve, "_cores", lambda: 2)
+    monkeypatch.setattr(serve, "usable_cores", lambda: 2)
     with pytest.raises(WorkshopError, match=rf"--scorers {scorers} .* has 2. Expected 1 to 2"):
         serve.serve(Options(folder=tmp_path / "none", scorers=scorers))
     assert not (tmp_path / "none").exists()

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from samerun.command.of_mlflow import PORT
 from samerun.errors import RecordError
 
-PORT = 5050  # of the documented `mlflow ui`
 GIGABYTE = 10**9
 LEAST_SPACE = 2 * GIGABYTE
 LEAST_MEMORY = 4 * GIGABYTE  # part 2 with MLflow's page beside it takes about half of that
@@ -70,8 +70,9 @@ def memory(_: Path) -> Finding:
     """Look at memory and processor cores."""
     import psutil
 
-    affinity = getattr(os, "sched_getaffinity", None)  # which macOS and Windows lack
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    from samerun.machine.description import usable_cores
+
+    cores = usable_cores()
     total = psutil.virtual_memory().total
     said = f"{total / GIGABYTE:.0f} GB, {cores} core{'s' if cores > 1 else ''}"
     if total < LEAST_MEMORY:

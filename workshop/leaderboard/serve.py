@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from samerun.machine.description import usable_cores
 from workshop.course import ROOT
 from workshop.errors import WorkshopError
 from workshop.leaderboard import addresses, child
@@ -84,7 +85,7 @@ def serve(options: Options) -> int:
             f"--workers {options.workers} is not possible here: on Windows the server has one web "
             "worker, elsewhere one or more."
         )
-    cores = _cores()
+    cores = usable_cores()
     if not 1 <= options.scorers <= cores:
         raise WorkshopError(
             f"--scorers {options.scorers} is not possible here: each scorer keeps a core busy, and "
@@ -110,12 +111,6 @@ def serve(options: Options) -> int:
 
 
 # Before the start
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # of a container, perhaps fewer than the machine's
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextlib.contextmanager

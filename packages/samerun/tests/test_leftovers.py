@@ -56,6 +56,18 @@ def test_what_a_killed_process_left_is_removed_by_the_next() -> None:
     assert list(leftovers.place().iterdir()) == []
 
 
+def test_a_folder_that_would_not_go_is_tried_again_by_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as busy:  # something still writes there, or has a file open
+        busy.setattr(leftovers, "remove", lambda folder: None)
+        with leftovers.private_folder("run") as folder:
+            pass
+        assert leftovers.remove_leftovers() == [] and folder.exists()
+    assert leftovers.remove_leftovers() == [folder]
+    assert list(leftovers.place().iterdir()) == []
+
+
 def start(code: str, folder: Path) -> Start:
     return Start((sys.executable, "-c", code), folder, dict(os.environ))
 

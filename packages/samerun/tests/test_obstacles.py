@@ -4,6 +4,7 @@ import errno
 import functools
 import hashlib
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -192,6 +193,21 @@ def test_one_byte_changed_in_the_code_is_found(
     assert worktree.missing(tmp_path / "made", replace(trace, files=(code,)), []) == []
     (tmp_path / "made" / "train.py").write_bytes(b"print(2)\n")
     assert worktree.missing(tmp_path / "made", replace(trace, files=(code,)), []) == ["train.py"]
+
+
+def test_the_run_of_another_user_is_made_from_the_clone_that_is_theirs(
+    trace: Trace, checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # of git's own tests
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        git(checkout, "status")
+    assert b"dubious ownership" in refused.value.stderr
+    lines = (checkout / "train.py").read_bytes() + b"print(2)\n"
+    (checkout / "train.py").write_bytes(lines)
+    seen = collect({}, None, checkout)
+    assert seen.code.changed and not seen.problems
+    worktree.make(tmp_path / "made", seen, stored(tmp_path / "s", seen.patch), [checkout])
+    assert (tmp_path / "made" / "train.py").read_bytes() == lines
 
 
 def test_what_was_imported_later_lies_where_it_was_imported_from(

@@ -4,8 +4,11 @@ import contextlib
 import errno
 import hashlib
 import io
+import itertools
 import json
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -76,6 +79,7 @@ STEPS = """\
 def step(weights, numbers):
     return weights * 0.9 + numbers.mean(axis=0) * {rate}
 """
+PHASES = ["code", "environment", "data", "run", "then", "record"]
 
 
 @dataclass(frozen=True)
@@ -251,7 +255,7 @@ def test_variables_that_change_the_last_bits_are_as_they_were(repeated: Repeated
 
 
 @needs_fork
-@pytest.mark.parametrize("phase", ["code", "run", "record"])
+@pytest.mark.parametrize("phase", PHASES)
 def test_a_repetition_that_is_killed_leaves_the_checkout_alone_and_the_next_one_tidies_up(
     phase: str, project: Project
 ) -> None:
@@ -277,7 +281,7 @@ def test_a_repetition_that_is_killed_leaves_the_checkout_alone_and_the_next_one_
     assert list(leftovers.place().iterdir()) == []
 
 
-@pytest.mark.parametrize("phase", ["data", "record"])
+@pytest.mark.parametrize("phase", [phase for phase in PHASES if phase != "then"])
 def test_ctrl_c_leaves_nothing(phase: str, project: Project) -> None:
     before, runs = state(project.root), repetitions()
 
@@ -324,6 +328,31 @@ def test_a_full_disk_is_named(project: Project, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(RecordError, match=r"disk is full: .*SAMERUN_CACHE=FOLDER"):
         repeat.reproduce(read_run(project.run_id), [project.root])
     assert list(leftovers.place().iterdir()) == []
+
+
+def test_a_clock_that_jumps_changes_no_verdict(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run was recorded on a clock that was ten years ahead; this one jumps to and fro."""
+    store, ahead = tmp_path / "copy" / "mlflow.db", 10 * 365 * 24 * 3600 * 1000
+    shutil.copytree(project.store.parent, store.parent)
+    columns = {"runs": ("start_time", "end_time"), "metrics": ("timestamp",)}
+    with contextlib.closing(sqlite3.connect(store)) as database:
+        for table, names in {**columns, "latest_metrics": ("timestamp",)}.items():
+            for name in names:
+                database.execute(f"UPDATE {table} SET {name} = {name} + {ahead}")
+        database.commit()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store.as_posix()}")
+    mlflow.set_tracking_uri(f"sqlite:///{store.as_posix()}")
+    true_time, calls = time.time, itertools.count()
+    monkeypatch.setattr(time, "time", lambda: true_time() + (-1) ** next(calls) * 86400)
+    try:
+        outcome = repeat.reproduce(read_run(project.run_id), [project.root], timeout=60)
+        assert outcome.verdict == "exact", outcome.reason
+        assert min(outcome.seconds.values()) >= 0 and max(outcome.seconds.values()) < 3600
+        assert outcome.run_id and not leftovers.remove_leftovers()
+    finally:
+        mlflow.set_tracking_uri(f"sqlite:///{project.store.as_posix()}")
 
 
 def test_the_original_is_marked_where_it_is_asked_for(project: Project, repeated: Repeated) -> None:

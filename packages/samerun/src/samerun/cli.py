@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from samerun.command.of_mlflow import PORT
 from samerun.compare import cli as compare
 from samerun.errors import RecordError
 from samerun.export import cli as export
@@ -82,7 +83,9 @@ def picked(options: argparse.Namespace) -> "Run":
 def add_open_options(parser: argparse.ArgumentParser, best_by: Sequence[str] = ()) -> None:
     """Let a command open a run on MLflow's page."""
     add_run_options(parser, best_by)
-    parser.add_argument("--port", type=int, default=5050, help="of mlflow ui (default: 5050)")
+    parser.add_argument(
+        "--port", type=int, default=PORT, help=f"of mlflow ui (default: {PORT})"
+    )
     parser.set_defaults(command=open_page)
 
 

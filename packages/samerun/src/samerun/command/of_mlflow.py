@@ -6,6 +6,8 @@ from samerun.command.quoting import command_line
 from samerun.command.repeat import directory
 from samerun.store import tracking
 
+PORT = 5050  # of the documented `mlflow ui`. MLflow's own, 5000, is taken on macOS
+
 
 def mlflow_command(*words: str) -> str:
     """Return a command of MLflow's that works on this store, in the folder where it is read.
@@ -31,7 +33,7 @@ def mlflow_command(*words: str) -> str:
     return command_line([*start, "mlflow", *words])
 
 
-def see_all(port: int = 5050) -> str:
+def see_all(port: int = PORT) -> str:
     """Return the command that shows all runs of the store."""
     store = ["--backend-store-uri", tracking.tracking_uri()]
     return command_line(["uv", "run", "mlflow", "ui", "--port", str(port), *store])

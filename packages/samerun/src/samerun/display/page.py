@@ -6,14 +6,13 @@ import urllib.request
 import webbrowser
 from typing import TYPE_CHECKING
 
-from samerun.command.of_mlflow import see_all
+from samerun.command.of_mlflow import PORT, see_all
 from samerun.errors import RecordError
 from samerun.store.tracking import tracking_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-PORT = 5050  # MLflow's own, 5000, is taken on macOS
 ANSWERS_WITHIN = 3.0  # seconds
 
 

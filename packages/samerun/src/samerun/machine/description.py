@@ -161,6 +161,12 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use: in a container or a Slurm job perhaps not all."""
+    affinity = getattr(os, "sched_getaffinity", None)  # which macOS and Windows lack
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 def machine(arithmetic: Mapping[str, str] | None = None) -> Machine:
     """Describe the machine. Asks torch only if the script has loaded it.
 
@@ -168,14 +174,12 @@ def machine(arithmetic: Mapping[str, str] | None = None) -> Machine:
     """
     gpus, cuda = _gpus()
     driver = Path("/proc/driver/nvidia/version")
-    cores = os.cpu_count() or 1
-    affinity = getattr(os, "sched_getaffinity", None)  # of Linux: what a container or Slurm allots
     flags = processor.flags()
     return Machine(
         platform=platform.platform(),
         cpu=processor.model(),
-        cores=cores,
-        usable_cores=len(affinity(0)) if affinity else cores,
+        cores=os.cpu_count() or 1,
+        usable_cores=usable_cores(),
         threads=_threads(),
         variables={name: os.environ[name] for name in VARIABLES if name in os.environ},
         gpus=gpus,

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from samerun.machine.description import VARIABLES
+from samerun.machine.description import VARIABLES, usable_cores
 from samerun.machine.portable import STARTED_AGAIN
 from samerun.process.variables import IGNORED, LIBRARIES, REFUSED
 from samerun.reproduce import REPEATS, Obstacle
@@ -15,8 +15,9 @@ from samerun.root import VARIABLE as ROOT
 from samerun.secrets.masking import MASK
 from samerun.trace import Trace
 
-# What belongs to this machine or to this moment, and not to the run.
-FROM_HERE = ("CUDA_VISIBLE_DEVICES", "LD_PRELOAD", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID")
+# Of the variables that a trace keeps: what belongs to this machine, and what to that moment.
+OF_THE_MACHINE = ("CUDA_VISIBLE_DEVICES", "LD_PRELOAD")
+OF_THE_JOB = ("SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID")
 SHORTEST = 4  # characters of an id that a person may have typed
 OF_THE_STORE = "MLFLOW_TRACKING_"  # the repetition has a store of its own
 NOT_INHERITED = (
@@ -97,7 +98,7 @@ def _variables(trace: Trace, tree: Path, python: Python) -> dict[str, str]:
         for name, value in os.environ.items()
         if name not in NOT_INHERITED
         and not name.startswith(OF_THE_STORE)
-        and (name not in VARIABLES or name in FROM_HERE[:2])
+        and (name not in VARIABLES or name in OF_THE_MACHINE)
         and not LIBRARIES.fullmatch(name)
     }
     kept["PATH"] = os.pathsep.join([str(python.scripts), kept.get("PATH", os.defpath)])
@@ -107,9 +108,10 @@ def _variables(trace: Trace, tree: Path, python: Python) -> dict[str, str]:
     kept["PYTHONPATH"] = os.pathsep.join(str(tree / root) for root in import_roots(trace, tree))
     kept["PYTHONIOENCODING"] = "utf-8"
     if trace.machine:
-        then = {k: v for k, v in trace.machine.variables.items() if k not in FROM_HERE}
+        from_here = (*OF_THE_MACHINE, *OF_THE_JOB)
+        then = {k: v for k, v in trace.machine.variables.items() if k not in from_here}
         cores = trace.machine.usable_cores
-        if cores != _usable_cores() and "OMP_NUM_THREADS" not in then:
+        if cores != usable_cores() and "OMP_NUM_THREADS" not in then:
             # What no variable decided, the number of cores did.
             kept["OMP_NUM_THREADS"] = kept["OPENBLAS_NUM_THREADS"] = str(cores)
         kept |= then
@@ -137,8 +139,3 @@ def import_roots(trace: Trace, tree: Path) -> list[str]:
             folder = folder.parent
         roots.add(folder.as_posix())
     return sorted(roots)
-
-
-def _usable_cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

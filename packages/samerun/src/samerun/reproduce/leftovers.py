@@ -46,7 +46,7 @@ def private_folder(name: str) -> Iterator[Path]:
             finally:
                 remove(folder)
     finally:
-        _lock_of(folder).unlink(missing_ok=True)
+        _forget(folder)
 
 
 def remove_leftovers() -> list[Path]:
@@ -60,8 +60,8 @@ def remove_leftovers() -> list[Path]:
             with FileLock(file, timeout=0):
                 if folder.exists():
                     remove(folder)
-                    removed.append(folder)
-            file.unlink(missing_ok=True)
+                    removed += [] if folder.exists() else [folder]
+            _forget(folder)
         except (Timeout, OSError):
             continue  # it lasts; or it belongs to somebody else
     return removed
@@ -77,6 +77,12 @@ def remove(folder: Path) -> None:
             function(path)
 
     shutil.rmtree(folder, onerror=writable)
+
+
+def _forget(folder: Path) -> None:
+    """Remove the lock of a folder that is gone. One that would not go has another chance later."""
+    if not folder.exists():
+        _lock_of(folder).unlink(missing_ok=True)
 
 
 def _lock_of(folder: Path) -> Path:
