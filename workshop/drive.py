@@ -10,7 +10,6 @@ import functools
 import importlib.util
 import inspect
 import io
-import os
 import shutil
 import sqlite3
 import sys
@@ -23,6 +22,7 @@ from types import FrameType, ModuleType
 from typing import TYPE_CHECKING
 
 from samerun.errors import innermost
+from samerun.process.variables import variables_set
 from samerun.store import tracking as run_store
 from workshop import regions
 from workshop.bounded import TooLong
@@ -184,7 +184,7 @@ class Driver:
                 _scratch_store() if own_store else contextlib.nullcontext(),
                 self._neighbours(),
                 made_up.available(),
-                _environment(started),
+                variables_set(started),
                 contextlib.redirect_stdout(said),
                 contextlib.redirect_stderr(complained),
             ):
@@ -396,24 +396,9 @@ def _scratch_store() -> Iterator[None]:
     shutil.copy(_empty_store(), store)
     uri = f"sqlite:///{store.as_posix()}"
     # Without HYDRA_FULL_ERROR a part's main would turn the errors that we look for into messages.
-    with _environment({"MLFLOW_TRACKING_URI": uri, "HYDRA_FULL_ERROR": "1"}):
+    with variables_set({"MLFLOW_TRACKING_URI": uri, "HYDRA_FULL_ERROR": "1"}):
         run_store.use_store()
         yield
-
-
-@contextlib.contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for a while."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @functools.cache

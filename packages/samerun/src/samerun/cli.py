@@ -83,9 +83,7 @@ def picked(options: argparse.Namespace) -> "Run":
 def add_open_options(parser: argparse.ArgumentParser, best_by: Sequence[str] = ()) -> None:
     """Let a command open a run on MLflow's page."""
     add_run_options(parser, best_by)
-    parser.add_argument(
-        "--port", type=int, default=PORT, help=f"of mlflow ui (default: {PORT})"
-    )
+    parser.add_argument("--port", type=int, default=PORT, help=f"of mlflow ui (default: {PORT})")
     parser.set_defaults(command=open_page)
 
 

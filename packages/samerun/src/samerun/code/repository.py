@@ -1,8 +1,9 @@
-"""Asking git, and where a commit can be got."""
+"""Asking git, where a commit can be got, and repositories that borrow from others."""
 
 import os
 import re
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 GIT_SECONDS = 20
@@ -45,6 +46,32 @@ def git(
         said = done.stderr.decode(errors="replace").strip()
         raise GitError(f"git {arguments[0]}: {said or f'exit status {done.returncode}'}")
     return done.stdout
+
+
+def borrow(repository: Path, clones: Iterable[Path]) -> None:
+    """Let a repository read the objects of clones, and end where theirs end if they are shallow.
+
+    Nothing is written to the clones.
+
+    repository : its `.git`, or itself if it is bare
+    """
+    lines, shallow = [], b""
+    for clone in clones:
+
+        def inside(name: str, clone: Path = clone) -> Path:
+            asked = git(clone, "rev-parse", "--git-path", name)
+            return clone / os.fsdecode(asked).strip("\n")
+
+        objects = inside("objects").resolve().as_posix()
+        quoted = objects.replace("\\", "\\\\").replace('"', '\\"')
+        lines.append(os.fsencode(f'"{quoted}"\n'))
+        if inside("shallow").exists():
+            shallow += inside("shallow").read_bytes()
+    info = repository / "objects" / "info"
+    info.mkdir(parents=True, exist_ok=True)
+    (info / "alternates").write_bytes(b"".join(lines))
+    if shallow:
+        (repository / "shallow").write_bytes(shallow)
 
 
 def remote_of(root: Path, commit: str, upstream: str | None) -> tuple[str | None, bool | None]:

@@ -103,15 +103,10 @@ def _read(which: str, store: str | None, metrics: Sequence[str]) -> "RecordedRun
 @contextlib.contextmanager
 def _at(store: str | None) -> Iterator[None]:
     """Take runs from another store for a while; None: from the present one."""
+    from samerun.process.variables import variables_set
     from samerun.store.tracking import name_store
 
-    before = os.environ.get(URI)
-    try:
+    with variables_set({URI: os.environ.get(URI)}):  # which `name_store` sets
         if store:
             name_store(store)
         yield
-    finally:
-        if before is None:
-            os.environ.pop(URI, None)
-        else:
-            os.environ[URI] = before

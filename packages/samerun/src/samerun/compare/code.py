@@ -12,7 +12,7 @@ from pathlib import Path
 
 from samerun.code import later
 from samerun.code.known import KnownFile
-from samerun.code.repository import GitError, git
+from samerun.code.repository import GitError, borrow, git
 from samerun.compare.causes import CODE, LOCK, Cause, code_by_digest, is_inside, name_of
 from samerun.display.screen import has_commit
 from samerun.trace import FOLDER, Trace
@@ -116,23 +116,7 @@ def _init(repository: Path, sources: set[Path]) -> None:
     form = forms.pop() if forms else "sha1"
     repository.mkdir()
     git(repository, "init", "-q", "--bare", "--template=", f"--object-format={form}")
-    lines, shallow = [], b""
-    for source in sorted(sources):
-
-        def inside(name: str, source: Path = source) -> Path:
-            asked = git(source, "rev-parse", "--git-path", name)
-            return source / os.fsdecode(asked).strip("\n")
-
-        objects = inside("objects").resolve().as_posix()
-        quoted = objects.replace("\\", "\\\\").replace('"', '\\"')
-        lines.append(f'"{quoted}"\n'.encode(errors="surrogateescape"))
-        if inside("shallow").exists():
-            shallow += inside("shallow").read_bytes()
-    info = repository / "objects" / "info"
-    info.mkdir(parents=True, exist_ok=True)
-    (info / "alternates").write_bytes(b"".join(lines))
-    if shallow:
-        (repository / "shallow").write_bytes(shallow)
+    borrow(repository, sorted(sources))
 
 
 def _tree(repository: Path, state: State, index: Path) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from samerun.code.repository import GitError, git
+from samerun.code.repository import GitError, borrow, git
 from samerun.errors import RecordError
 
 SECONDS = 600  # for git, in a large project
@@ -63,7 +63,7 @@ def take(clone: Path, revision: str | None, patch: bytes) -> Sources:
     """
     with _repository(revision) as scratch:
         if revision:
-            _borrow(scratch, clone)
+            borrow(scratch / ".git", [clone])
             if not _has(scratch, revision):
                 raise RecordError(
                     f"The commit {revision[:12]} of this run is not in {clone}. Fetch it there (of "
@@ -163,15 +163,6 @@ def _init(folder: Path, name: str) -> None:
     form = "sha256" if len(name) == 64 else "sha1"
     folder.mkdir(parents=True)
     _git(folder, "init", "-q", "--template=", f"--object-format={form}")
-
-
-def _borrow(scratch: Path, clone: Path) -> None:
-    """Let a repository read the objects of another one."""
-    path = os.fsdecode(git(clone, "rev-parse", "--git-path", "objects")).strip("\n")
-    quoted = str((clone / path).resolve()).replace("\\", "\\\\").replace('"', '\\"')
-    info = scratch / ".git" / "objects" / "info"
-    info.mkdir(parents=True, exist_ok=True)
-    (info / "alternates").write_bytes(os.fsencode(f'"{quoted}"\n'))
 
 
 def _has(scratch: Path, revision: str) -> bool:

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from samerun.errors import RecordError
 from samerun.secrets.masking import is_secret, masked_text
@@ -67,6 +67,28 @@ def ignored_ones_unset() -> Iterator[None]:
         yield
     finally:
         os.environ.update(found)
+
+
+@contextlib.contextmanager
+def variables_set(values: Mapping[str, str | None]) -> Iterator[None]:
+    """Set environment variables for a while, or unset those whose value is None.
+
+    At the end these are as they were, whatever was done to them meanwhile.
+    """
+    before = {name: os.environ.get(name) for name in values}
+    _set(values)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def set_variables(own_address: str) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Repeating the run of a crate: opened, shown, asked for, and locked in where that can be."""
 
-import contextlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from samerun.display.screen import has_commit, printable
 from samerun.errors import RecordError
 from samerun.export.sources import ALONE
 from samerun.process.ending import cancelled_by_signals
+from samerun.process.variables import variables_set
 from samerun.received.read import Crate, read_crate
 from samerun.received.sandbox import Sandbox, data_folders, sandbox
 from samerun.reproduce import leftovers, repeat, view
@@ -57,7 +57,7 @@ def reproduce(
             f"There is no file {path}. Expected the id of a run, or a crate: samerun export makes "
             "one."
         )
-    with leftovers.private_folder("crate") as folder, _variables(ALONE):
+    with leftovers.private_folder("crate") as folder, variables_set(ALONE):
         try:
             crate = read_crate(path, folder)
         except RecordError as error:  # it may quote a stranger
@@ -80,20 +80,6 @@ def reproduce(
                 build=False,
                 said=said,
             )
-
-
-@contextlib.contextmanager
-def _variables(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _show(crate: Crate, locked_in: Sandbox, clones: Sequence[Path], console: "Console") -> None:

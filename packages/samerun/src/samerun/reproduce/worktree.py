@@ -13,7 +13,7 @@ from pathlib import Path
 
 from samerun.code import later
 from samerun.code.known import content_of, read
-from samerun.code.repository import GitError, git
+from samerun.code.repository import GitError, borrow, git
 from samerun.display.screen import has_commit
 from samerun.reproduce import Obstacle
 from samerun.trace import Trace
@@ -54,7 +54,7 @@ def make(tree: Path, trace: Trace, stored: Path, clones: Iterable[Path]) -> None
         if source is None:
             _fetch(tree, trace, commit)
         else:
-            _borrow(tree, source)
+            borrow(tree / ".git", [source])
         _remember_remote(tree, trace, commit)
         _write(tree, "checkout", "-q", "--detach", commit, why=f"The commit {commit[:12]}")
     if patch.exists():
@@ -120,21 +120,6 @@ def _init(tree: Path, source: Path | None) -> None:
         raise Obstacle(f"{error}. The code of a run is made again by git: install it.") from None
     (tree / ".git" / "info").mkdir(exist_ok=True)
     (tree / ".git" / "info" / "exclude").write_text(LEFT_BY_RUNS, encoding="utf-8")
-
-
-def _borrow(tree: Path, source: Path) -> None:
-    """Let the repository read the objects of another one."""
-
-    def path_of(name: str) -> Path:
-        return source / git(source, "rev-parse", "--git-path", name).decode().strip("\n")
-
-    objects = path_of("objects").resolve().as_posix()
-    info = tree / ".git" / "objects" / "info"
-    info.mkdir(parents=True, exist_ok=True)
-    quoted = objects.replace("\\", "\\\\").replace('"', '\\"')
-    (info / "alternates").write_bytes(f'"{quoted}"\n'.encode(errors="surrogateescape"))
-    if (shallow := path_of("shallow")).exists():
-        shutil.copyfile(shallow, tree / ".git" / "shallow")
 
 
 def _fetch(tree: Path, trace: Trace, commit: str) -> None:
