@@ -68,5 +68,5 @@ def test_only_choices_are_rewritten():
 
 @pytest.mark.parametrize("name", [120000.0, 12, None, True])
 def test_a_study_whose_name_became_a_number_is_refused(name):
-    with pytest.raises(WorkshopError, match=r"which is no text.*Give it a name with other letters"):
+    with pytest.raises(WorkshopError, match=r"which is no text.*In conf/, put the name in quotes"):
         begin(OmegaConf.create({"study": name}))

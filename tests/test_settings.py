@@ -2,6 +2,7 @@
 
 import math
 
+import mlflow
 import pytest
 from commands import ROOT, call
 from omegaconf import OmegaConf
@@ -101,4 +102,6 @@ def test_settings_take_what_is_at_their_ends(folder, values):
 def test_a_sweep_names_its_job_with_a_value_that_cannot_be(mlflow_store, tmp_path):
     train = SOLUTIONS / PARTS[0] / "train.py"
     with pytest.raises(Crash, match=r"1 of 2 jobs failed:\s+seed=abc\s+seed=abc: it should be a"):
-        call(train, "-m", "data=digits", "seed=1,abc", cwd=tmp_path)
+        call(train, "-m", "data=digits", "seed=1,abc", "experiment=12e4", cwd=tmp_path)
+    (recorded,) = mlflow.search_runs(experiment_names=["12e4"], output_format="list")
+    assert recorded.data.params["seed"] == "1"

@@ -33,7 +33,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from samerun.command.of_mlflow import see_all
-from samerun.command.repeat import command_for
+from samerun.command.repeat import command_for, keep_as_typed
 from samerun.config import flatten
 from samerun.errors import innermost
 from samerun.process import surviving
@@ -330,6 +330,7 @@ class SharedStudy(Callback):
         with _as_message():  # Hydra makes a warning of any exception of a callback
             if self.check:
                 self.check(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
+            keep_as_typed(config, ["study"])
             begin(config)
             SharedStudy.begun = config
 
@@ -394,8 +395,8 @@ def begin(config: DictConfig) -> None:
 
     if not isinstance(config.study, str):
         raise WorkshopError(
-            f"The name of the study is taken for {config.study!r}, which is no text: Hydra reads "
-            "digits, with or without an e between, as a number. Give it a name with other letters."
+            f"The name of the study is {config.study!r}, which is no text: YAML reads digits, with "
+            "or without an e between, as a number. In conf/, put the name in quotes."
         )
     own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
     study = optuna.create_study(

@@ -85,6 +85,28 @@ def test_a_name_that_hydra_takes_for_a_number_is_taken_as_typed(
     assert repeat.typed_for("group", 2024) == "2024"
 
 
+def test_every_job_of_a_sweep_gets_the_name_that_was_typed() -> None:
+    omegaconf = pytest.importorskip("omegaconf")
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    typed = ["+a.study=12e4", "seed=0012", "study/kind=7", "b.study=1,2", "study=mine"]
+    cfg = omegaconf.OmegaConf.create(
+        {
+            "a": {"study": 120000.0},
+            "b": {"study": "default"},
+            "seed": 10,
+            "study": "mine",
+            "hydra": {"overrides": {"task": typed}},
+        }
+    )
+    omegaconf.OmegaConf.set_readonly(cfg.hydra, True)
+    repeat.keep_as_typed(cfg, ["study"])
+    assert cfg.a.study == "12e4" and cfg.seed == 10 and cfg.b.study == "default"
+    first, *others = cfg.hydra.overrides.task
+    assert OverridesParser.create().parse_override(first).value() == "12e4"
+    assert others == typed[1:]
+
+
 # What a plain script was given
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from samerun.command.of_mlflow import mlflow_command, see_all
-from samerun.command.repeat import hydra_overrides
+from samerun.command.repeat import hydra_overrides, typed_for
 from samerun.errors import RecordError
 from samerun.store.moved import ARTIFACTS
 from samerun.store.tracking import local_store, tracking_uri, use_store
@@ -86,7 +86,7 @@ def choose_run(which: str, experiment: str, metric: str, needs: Sequence[str] = 
         There is no such run, it is of another experiment, it has not finished, it was deleted, or
         it lacks an artifact.
     """
-    which = as_typed(which)
+    which, experiment = as_typed(which), typed_for("experiment", experiment)
     if which in ("latest", "best"):
         run = _latest_or_best(which, experiment, metric)
     else:
@@ -271,7 +271,7 @@ def find_interrupted(run_id: str, experiment: str, needs: Sequence[str] = ()) ->
         There is no such run, it is of another experiment, it has finished or it lacks an artifact.
     """
     run = find_run(as_typed(run_id))
-    check_experiment(run, experiment)
+    check_experiment(run, typed_for("experiment", experiment))
     if run.info.status == "FINISHED":
         raise RecordError(
             f"The run {run.info.run_id} ({run.info.run_name}) has finished: there is nothing to "

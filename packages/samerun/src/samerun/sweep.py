@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from samerun.command.repeat import keep_as_typed
 from samerun.display.screen import printable
 from samerun.errors import RecordError
 from samerun.machine.portable import use_portable
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from rich.table import Table
 
+NAMES = ("experiment", "run_id", "resume")  # last words of keys whose values are names or ids
 MOST_SCORES = 3  # columns of the table
 SECONDS = 30  # between two looks at Slurm's queue
 # What decides whether Slurm takes a job: sbatch's words for the settings of the launcher.
@@ -58,10 +60,11 @@ class Sweep(Callback):
 
     Before the jobs start, `portable: true` is heeded, since a worker of a launcher such as joblib
     cannot start itself again, but has the variables of the process that started it. A Slurm that
-    would refuse the jobs is refused.
+    would refuse the jobs is refused. An experiment or a run is the one that was typed.
     """
 
     def on_run_start(self, config: DictConfig, **_: object) -> None:
+        keep_as_typed(config, NAMES)
         if config.get("portable"):
             use_portable(True)
 

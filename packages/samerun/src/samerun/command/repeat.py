@@ -120,11 +120,34 @@ def hydra_overrides() -> tuple[str, ...]:
 def typed_for(key: str, value: object) -> str:
     """Return the value of a configuration as text, as it was typed where Hydra made it a number."""
     if not isinstance(value, str):
-        for override in hydra_overrides():
+        for override in reversed(hydra_overrides()):
             name, _, text = override.partition("=")
             if name.lstrip("+") == key:
                 return text
     return str(value)
+
+
+def keep_as_typed(config: "DictConfig", names: Sequence[str]) -> None:
+    """Let names on a command line stay text: Hydra takes 12e4 and 0012 for numbers.
+
+    For a callback that runs before the jobs: a sweep gives each of them `name=120000.0`.
+
+    config : with its node `hydra`; both the value and its override are changed
+    names : the last words of the keys whose values are names
+    """
+    from hydra.core.override_parser.types import Quote, QuotedString
+    from omegaconf import OmegaConf, read_write
+
+    typed = config.hydra.overrides.task
+    for place, override in enumerate(typed):
+        name, _, text = override.partition("=")
+        key = name.lstrip("+")
+        if key.rpartition(".")[2] not in names or "/" in key:
+            continue
+        if isinstance(OmegaConf.select(config, key), (int, float)):
+            OmegaConf.update(config, key, text)
+            with read_write(config.hydra):
+                typed[place] = f"{name}={QuotedString(text, Quote.single).with_quotes()}"
 
 
 def directory() -> str:
