@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -67,6 +68,16 @@ def test_hint_prints_the_first_rung(toy, capsys):
 def test_trace_of_an_unknown_run_is_one_message(mlflow_store, capsys):
     assert cli.main(["trace", "0123"]) == 2
     assert capsys.readouterr().err.startswith("error: There is no run '0123'")
+
+
+def test_a_trace_ends_in_the_command_of_the_course_that_repeats_the_run(monkeypatch):
+    run, shown = SimpleNamespace(info=SimpleNamespace(run_id="0123abcd" * 4)), []
+    monkeypatch.setattr("samerun.cli.picked", lambda options: run)
+    monkeypatch.setattr(
+        "samerun.display.screen.show", lambda run_id, reproduce: shown.append(reproduce)
+    )
+    assert cli.main(["trace", "latest"]) == 0
+    assert shown == ["uv run workshop reproduce 0123abcd"]
 
 
 def test_derive_check_reports_drift_by_its_exit_status(toy, solve, capsys):

@@ -10,6 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 from samerun import RecordError
+from samerun.trace import collect
 from workshop import lift
 
 TEMPLATES = lift.TEMPLATES
@@ -55,6 +56,12 @@ def test_the_stand_in_is_split_with_its_share_of_each_class(source):
         shares = np.bincount(split.labels) / len(split)
         assert np.ptp(shares - np.bincount(data.train.labels) / len(data.train)) < 0.01
     assert not data.train.images.flags.writeable
+
+
+def test_a_run_records_how_many_rows_each_split_has(source):
+    expected = {"train": 1078, "val": 359, "test": 360}
+    assert collect({}, source.load_dataset("digits")).data.rows == expected
+    assert collect({}, source.load_training_data("digits")).data.rows == expected
 
 
 def test_no_example_is_in_two_splits(put):

@@ -82,7 +82,9 @@ def test_a_run_repeats_in_a_second_clone_by_the_commands_of_its_trace(
     run_id = trace.parents[2].name
     store = f"sqlite:///{(first / 'mlflow.db').as_posix()}"
     said = run(["samerun", "trace", run_id], second, MLFLOW_TRACKING_URI=store, COLUMNS="500")
-    commands = re.findall(r"^  (.*)$", said.partition("To repeat it:")[2], re.M)
+    by_hand, _, at_once = said.partition("To repeat it:")[2].partition("Or all of that")
+    assert at_once.splitlines()[1:] == [f"  uv run samerun reproduce {run_id[:8]}"]
+    commands = re.findall(r"^  (.*)$", by_hand, re.M)
     here = second
     for line in commands:
         words = shlex.split(line)

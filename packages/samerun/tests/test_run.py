@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from record_fixtures import FakeDataset, git
 from rich.console import Console
 
+from samerun import cli
 from samerun.display import screen as view
 from samerun.errors import RecordError
 from samerun.run import record_addition, start_run
@@ -335,6 +336,26 @@ def test_showing_a_run_tells_its_outcome_and_how_to_repeat_it(
     assert b"+print(2)" in patch.read_bytes()
     assert "  uv sync\n  uv run train.py\n" in shown
     assert "Downloading" not in errors
+
+
+def test_the_trace_of_a_run_ends_in_the_command_that_repeats_it(
+    mlflow_store: Path,
+    checkout: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", [str(checkout / "train.py")])
+    run_id = finished_run().info.run_id
+    monkeypatch.chdir(checkout)
+    assert cli.main(["trace", "latest"]) == 0
+    last = f"  uv run samerun reproduce {run_id[:8]}"
+    assert capsys.readouterr().out.splitlines()[-1] == last
+    store = str(mlflow_store.parent)
+    assert cli.main(["trace", run_id, "--store", store]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f'{last} --store "{store}"'
+    monkeypatch.setattr(view, "repeat_commands", lambda *_: [])  # as of a notebook
+    assert cli.main(["trace", "latest"]) == 0
+    assert "reproduce" not in capsys.readouterr().out
 
 
 def test_a_command_that_adds_to_a_run_is_recorded_once_and_shown(

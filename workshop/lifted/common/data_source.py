@@ -89,6 +89,11 @@ class Dataset:
         """Height and width of an example."""
         return self.train.images.shape[1:]
 
+    @property
+    def rows(self) -> dict[str, int]:
+        """How many examples each split has: the interval of an accuracy follows from that."""
+        return {"train": len(self.train), "val": len(self.val), "test": len(self.test)}
+
 
 @functools.cache
 def load_dataset(name: str) -> Dataset:

@@ -105,7 +105,7 @@ def add_trace_options(parser: argparse.ArgumentParser, best_by: Sequence[str] = 
         metavar="FILE.svg",
         help="draw it instead: a picture of the way from the data to the metrics",
     )
-    parser.set_defaults(command=show_trace)
+    parser.set_defaults(command=show_trace, program=parser.prog.split()[0])
 
 
 def add_store_option(parser: argparse.ArgumentParser) -> None:
@@ -119,6 +119,7 @@ def add_store_option(parser: argparse.ArgumentParser) -> None:
 
 def show_trace(options: argparse.Namespace) -> int:
     """Print the trace of a run, or draw it."""
+    from samerun.command.quoting import command_line
     from samerun.display import screen
 
     run_id = picked(options).info.run_id
@@ -127,7 +128,9 @@ def show_trace(options: argparse.Namespace) -> int:
 
         print(f"Drawn: {graph.write(run_id, Path(options.graph))}")
         return 0
-    screen.show(run_id)
+    words = ["uv", "run", options.program, "reproduce", run_id[:8]]
+    words += ["--store", options.store] if options.store else []
+    screen.show(run_id, reproduce=command_line(words))
     return 0
 
 

@@ -96,8 +96,11 @@ def from_folder(folder: Path) -> Trace:
     return replace(trace, files=trace.files + later.read(folder))
 
 
-def show(run_id: str, console: "Console | None" = None) -> None:
-    """Print the trace of a run and the commands that repeat it. Raises as `read` does."""
+def show(run_id: str, console: "Console | None" = None, *, reproduce: str = "") -> None:
+    """Print the trace of a run and the commands that repeat it. Raises as `read` does.
+
+    reproduce : the command that does all of these and compares
+    """
     from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text
@@ -117,7 +120,8 @@ def show(run_id: str, console: "Console | None" = None) -> None:
         for command in commands:
             console.print(f"  {printable(command)}", markup=False, highlight=False, soft_wrap=True)
 
-    lines("To repeat it:", repeat_commands(trace, run, Path.cwd()))
+    commands = repeat_commands(trace, run, Path.cwd())
+    lines("To repeat it:", commands)
     later = continuations(run)
     for number, again in enumerate(later, start=1):
         code = again.code.commit or "no commit"
@@ -126,6 +130,8 @@ def show(run_id: str, console: "Console | None" = None) -> None:
         lines("Added to it since:", [typed(added) for added in additions(folder)])
     for note in repeat_notes(trace, Path.cwd(), continued=bool(later)):
         console.print(Padding(Text(printable(f"- {note}")), (0, 0, 0, 2)))
+    if commands and reproduce:
+        lines("Or all of that in one command, which compares the two:", [reproduce])
 
 
 def typed(trace: Trace) -> str:
