@@ -115,7 +115,7 @@ COURSE = [
     path
     for path in python_files("workshop")
     if not path.is_relative_to(ROOT / "workshop/leaderboard")
-    and path.name != "slides.py"
+    and path.name not in ("slides.py", "announced.py")
     and "tests" not in path.parts  # of a lifted project
 ]
 SERVER = python_files("workshop/leaderboard")
@@ -132,7 +132,7 @@ WHO = {
     "the course's commands": (COURSE, PARTICIPANTS),
     "the server": (SERVER, GROUPS["server"] | GROUPS["s3"]),
     "the slides": (
-        [ROOT / "workshop/slides.py", *python_files("slides")],
+        [ROOT / "workshop/slides.py", ROOT / "workshop/announced.py", *python_files("slides")],
         PARTICIPANTS | GROUPS["slides"],
     ),
     "the benchmarks": (python_files("benchmarks"), EVERYTHING),

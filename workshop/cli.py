@@ -154,6 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     add = commands.add_parser("slides", help="for instructors: build the slides")
     add.add_argument("--lang", default="en", help="the language (default: en; all: every language)")
     add.add_argument("--handout", action="store_true", help="the handout alone")
+    add.add_argument("--short", action="store_true", help="the deck for a course of three hours")
     add.add_argument(
         "--figures", nargs="*", metavar="NAME", help="first draw these figures anew, or all stale"
     )
@@ -389,7 +390,7 @@ def _slides(options: argparse.Namespace) -> int:
     if options.figures is not None:
         for name in slides.draw(options.figures):
             print(f"drew slides/figures/{name}")
-    slides.make(options.lang, options.handout)
+    slides.make(options.lang, options.handout, options.short)
     return 0
 
 

@@ -19,21 +19,28 @@ import tempfile
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
-from workshop import regions
+from workshop import announced, regions
 from workshop.errors import WorkshopError
 
 ROOT = Path(__file__).resolve().parents[1]
 SLIDES = ROOT / "slides"
 BUILD = SLIDES / "build"
 FIGURES = SLIDES / "figures"
+COURSE = SLIDES / "course.toml"
 COLUMNS = 60  # of a line of code on a slide: what the last row can read
 TIMESTAMP = 1767225600  # 2026-01-01, the date in every PDF: equal texts give equal bytes
 
 ALL = "all"  # what `--lang` says for every language
 
 COMPOSE = "compose "
+
+_UNSAID = {
+    "repository": "Nobody is told where to find the repository.",
+    "date": "The title page has none.",
+}
 
 _CODE = re.compile(r'#?\bcode\(\s*"(?P<what>[^"]*)"')
 _LANGS = {".py": "python", ".yaml": "yaml", ".toml": "toml"}
@@ -57,21 +64,22 @@ def languages() -> list[str]:
     return sorted(path.parent.name for path in SLIDES.glob("*/words.typ"))
 
 
-def build(lang: str = "en", handout: bool = False) -> Built:
+def build(lang: str = "en", handout: bool = False, short: bool = False) -> Built:
     """Build one edition into slides/build/.
 
     Parameters
     ----------
     lang : the folder below slides/ that the text is read from
     handout : one page for each slide, without the steps in between
+    short : the deck for three hours, without the slides that bear #long
 
     Raises
     ------
     SlidesError
         Typst is missing, it warns of something or fails, or code that a slide shows is not there.
     """
-    compiler = compiler_for(lang, handout)
-    pdf = BUILD / f"slides-{lang}{'-handout' if handout else ''}.pdf"
+    compiler = compiler_for(lang, handout, short)
+    pdf = BUILD / f"slides-{lang}{'-short' if short else ''}{'-handout' if handout else ''}.pdf"
     _write(pdf, _compiled(compiler))
     _check_room(compiler)
     marks = read_marks(compiler, "page-mark")
@@ -82,13 +90,15 @@ def build(lang: str = "en", handout: bool = False) -> Built:
     return Built(pdf, len(marks), notes)
 
 
-def compiler_for(lang: str = "en", handout: bool = False):
+def compiler_for(lang: str = "en", handout: bool = False, short: bool = False):
     """Cut the code of a language's slides, and return a typst.Compiler for its deck.
 
     Raises
     ------
     SlidesError
         Typst is missing, the language does not exist, or code cannot be cut.
+    WorkshopError
+        slides/course.toml cannot be read.
     """
     if lang not in languages():
         raise SlidesError(
@@ -98,12 +108,22 @@ def compiler_for(lang: str = "en", handout: bool = False):
     BUILD.mkdir(exist_ok=True)
     cuts = cut_all(sources(lang))
     _write(BUILD / "code.json", json.dumps(cuts, indent=1, ensure_ascii=False).encode())
+    course = announced.read(COURSE)
+    if course.repository:
+        _write(BUILD / "repository.svg", announced.qr_code(course.repository))
     return typst.Compiler(
         str(SLIDES / "deck.typ"),
         root=str(ROOT),
         font_paths=[str(_fonts())],
         ignore_system_fonts=True,
-        sys_inputs={"lang": lang, "handout": "yes" if handout else "no"},
+        sys_inputs={
+            "lang": lang,
+            "handout": "yes" if handout else "no",
+            "short": "yes" if short else "no",
+            "repository": course.repository,
+            "date": course.date,
+            "version": version("reproducible-ml-workshop"),
+        },
     )
 
 
@@ -535,14 +555,17 @@ def _read_keys() -> dict[str, str]:
 # ------------------------------------------------------------------------------------ command
 
 
-def make(lang: str, handout_only: bool) -> None:
+def make(lang: str, handout_only: bool, short: bool = False) -> None:
     """Build presentation, notes and handout, or the handout alone, and say where they are.
 
-    `lang` may be `all`: every language, one after the other.
+    `lang` may be `all`: every language, one after the other. What the instructor has not said in
+    slides/course.toml is named at the end.
     """
     for one in languages() if lang == ALL else (lang,):
         for handout in (True,) if handout_only else (False, True):
-            built = build(one, handout)
+            built = build(one, handout, short)
             print(f"{_shown(built.pdf)}  ({built.pages} pages)")
             if built.notes:
                 print(f"{_shown(built.notes)}  (notes: pdfpc {_shown(built.pdf)})")
+    for name in announced.read(COURSE).missing():
+        print(f"Not said yet: {name}, in {_shown(COURSE)}. {_UNSAID[name]}", file=sys.stderr)
