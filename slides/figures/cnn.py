@@ -48,7 +48,7 @@ def draw(lang: str) -> None:
             left, low = x + step * i, -edge / 2 - depth / 2 + step * i
             box = (left, left + edge, low, low + edge)
             axis.imshow(
-                maps[i], cmap="gray_r", interpolation="none", vmin=0, extent=box, zorder=2 - i / 99
+                maps[i], cmap="gray", interpolation="none", vmin=0, extent=box, zorder=2 - i / 99
             )
             corner = Rectangle((left, low), edge, edge, fill=False, edgecolor=LINE, linewidth=0.8)
             axis.add_patch(corner)

@@ -30,7 +30,7 @@ def draw(lang: str) -> None:
     figure = plt.figure(figsize=size(746, 280))
     left, right = figure.subfigures(1, 2, width_ratios=(1, 2.3))
     axis = left.subplots()
-    axis.imshow(image, cmap="gray_r", interpolation="none")
+    axis.imshow(image, cmap="gray", interpolation="none")
     axis.set_title(words["image"], color=INK)
     axis.set(xticks=(), yticks=())
     axis.spines[:].set_visible(False)
@@ -40,7 +40,7 @@ def draw(lang: str) -> None:
     ):
         row.suptitle(name, color=colour, fontsize=15, weight="bold")
         for axis, values in zip(row.subplots(1, 8), maps, strict=False):
-            axis.imshow(values, cmap="gray_r", interpolation="none", vmin=0)
+            axis.imshow(values, cmap="gray", interpolation="none", vmin=0)
             axis.set(xticks=(), yticks=())
             axis.spines[:].set_visible(False)
     save(figure, "feature_maps", lang)

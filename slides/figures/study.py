@@ -32,6 +32,7 @@ def draw(lang: str) -> None:
     value = [100 * max(t.intermediate_values.values()) for t in trials]
     done = [t.state.name == "COMPLETE" for t in trials]
     figure, (left, right) = plt.subplots(1, 2, figsize=size(746, 285), sharey=True)
+    figure.get_layout_engine().set(wspace=0.12)  # or the last trial and the first rate collide
     best, so_far = 0.0, []
     for v, finished in zip(value, done, strict=True):
         best = max(best, v if finished else 0)
