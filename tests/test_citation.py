@@ -51,6 +51,24 @@ def test_the_citation_names_the_workshop_that_this_one_follows(citation):
     assert names == FOLLOWED
 
 
+def test_the_credit_is_the_same_line_wherever_it_stands(citation):
+    (followed,) = citation["references"]
+    line = (
+        f"After the workshop “{followed['title']}” by "
+        + " and ".join(f"{one['given-names']} {one['family-names']}" for one in followed["authors"])
+        + "."
+    )
+    assert followed["notes"] == line
+    for name in ("README.md", "slides/en/words.typ"):
+        assert line in (ROOT / name).read_text(encoding="utf-8"), name
+
+
+def test_texts_and_figures_have_a_licence_beside_that_of_the_code():
+    for name in ("README.md", "LICENSE-TEXTS.md", "slides/en/words.typ", "slides/fr/words.typ"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert "CC BY 4.0" in text and "MIT" in text, name
+
+
 def test_codemeta_says_the_same_as_the_citation(codemeta, citation, authors):
     assert codemeta["@context"] == "https://w3id.org/codemeta/3.0"
     assert codemeta["type"] == "SoftwareSourceCode"
