@@ -53,13 +53,16 @@ with samerun.start_run(vars(options), samerun.dataset("table", table), experimen
     mlflow.log_text(str(sorted(os.environ)), "variables.txt")
     mlflow.log_text(str(os.listdir(Path.home())), "home.txt")
     mlflow.log_text(str([name for _, name in socket.if_nameindex()]), "network.txt")
-    try:
-        Path("/usr/local/written").write_text("x")
-        said = "written"
-        Path("/usr/local/written").unlink()
-    except OSError as error:
-        said = error.strerror
-    mlflow.log_text(said, "outside.txt")
+    said = []
+    for place in (Path("/usr/local/written"), Path(".git/written")):
+        try:
+            place.write_text("x")
+            place.unlink()
+            said.append("written")
+        except OSError as error:
+            said.append(error.strerror)
+    mlflow.log_text(str(said), "outside.txt")
+    mlflow.log_text(str(os.listdir("..")), "beside.txt")
     with tempfile.TemporaryDirectory() as folder:
         np.savez(Path(folder) / "weights.npz", weights=weights)
         mlflow.log_artifacts(folder, "model")
@@ -243,7 +246,9 @@ def test_it_sees_no_network_no_home_and_no_secret(repeated: Repeated) -> None:
     assert (repeated.files / "home.txt").read_text(encoding="utf-8") == "[]"
     assert "HF_TOKEN" not in (repeated.files / "variables.txt").read_text(encoding="utf-8")
     assert (repeated.files / "network.txt").read_text(encoding="utf-8") == "['lo']"
-    assert (repeated.files / "outside.txt").read_text(encoding="utf-8") == "Read-only file system"
+    outside = ["Read-only file system"] * 2
+    assert (repeated.files / "outside.txt").read_text(encoding="utf-8") == str(outside)
+    assert (repeated.files / "beside.txt").read_text(encoding="utf-8") == "['project']"
 
 
 def test_nothing_is_left_but_the_record_of_it(repeated: Repeated) -> None:

@@ -1,11 +1,10 @@
 """Running a stranger's code where it sees no network, no home and no other work of the person.
 
 bubblewrap (`bwrap`, on Linux) makes a view of the system for one command: programs and libraries
-can be read, the folder of the repetition can be written to, the rest is not there. macOS and
+can be read, the folders of the repeated project can be written to, the rest is not there. macOS and
 Windows have nothing of the kind that a user may start.
 """
 
-import functools
 import os
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from samerun.code.known import KnownFile, read
 from samerun.machine.installed import in_environment
 from samerun.secrets.masking import is_secret, masked
 from samerun.trace import Trace
@@ -35,7 +35,7 @@ SESSION = {
 
 @dataclass(frozen=True)
 class Sandbox:
-    """Words to put before a command, without the folder that it may write to.
+    """Words to put before a command, without the folders that it may write to.
 
     words : none where there is no sandbox
     why_not : why there is none
@@ -44,12 +44,19 @@ class Sandbox:
     words: tuple[str, ...] = ()
     why_not: str = ""
 
-    def around(self, folder: Path) -> tuple[str, ...]:
-        """Return the words that lock a command in, and let it write to `folder` alone."""
+    def around(self, projects: Iterable[Path]) -> tuple[str, ...]:
+        """Return the words that lock a command in, and let it write to these folders alone.
+
+        Of their repositories it only reads: git, outside, does what the settings in there say.
+        """
         if not self.words:
             return ()
-        here = str(folder.resolve())
-        return (*self.words, "--bind", here, here, "--")
+        words = list(self.words)
+        for folder in dict.fromkeys(str(project.resolve()) for project in projects):
+            words += ["--bind", folder, folder]
+            if os.path.isdir(git := os.path.join(folder, ".git")):
+                words += ["--ro-bind", git, git]
+        return (*words, "--")
 
 
 def sandbox(readable: Iterable[Path], clones: Sequence[Path], home: Path) -> Sandbox:
@@ -57,7 +64,7 @@ def sandbox(readable: Iterable[Path], clones: Sequence[Path], home: Path) -> San
 
     Parameters
     ----------
-    readable : folders that the command reads, beside the system's own and Python's
+    readable : files and folders that the command reads, beside the system's own and Python's
     clones : checkouts of the person, which it does not see, though this Python may import from them
     home : the person's, in whose place an empty one is shown
     """
@@ -68,41 +75,46 @@ def sandbox(readable: Iterable[Path], clones: Sequence[Path], home: Path) -> San
         return Sandbox(
             why_not="bubblewrap is not installed (Debian, Ubuntu: apt install bubblewrap)"
         )
-    if said := _refuses(program):
-        return Sandbox(why_not=f"bubblewrap does not work here: {said}")
     words = [program, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     words += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/var/tmp"]
     for name in SYSTEM:
         words += _system(Path(name))
     for device in sorted(path for kind in GRAPHICS for path in Path("/dev").glob(kind)):
         words += ["--dev-bind", str(device), str(device)]
+    words += ["--tmpfs", str(home), "--setenv", "HOME", str(home)]
     for path in sorted({str(path) for path in (*readable, *_python(), *_imported_from(clones))}):
-        words += ["--ro-bind", path, path]
-    words += ["--dir", str(home), "--setenv", "HOME", str(home)]
+        if not home.resolve().is_relative_to(Path(path).resolve()):
+            words += ["--ro-bind", path, path]
     for name in sorted(_withheld(os.environ)):
         words += ["--unsetenv", name]
+    if said := _refuses(words):
+        return Sandbox(why_not=f"bubblewrap does not work here: {said}")
     return Sandbox(tuple(words))
 
 
-def data_folders(trace: Trace, environment: Mapping[str, str]) -> Iterator[Path]:
-    """Yield the folders that a variable names and that hold a file of the run's data.
+def data_files(trace: Trace, environment: Mapping[str, str]) -> Iterator[Path]:
+    """Yield the files of the run's data that lie here where it had them, or in a folder that a
+    variable names.
 
-    Its name and size count: no more than that a stranger's record may ask for.
+    The digest counts: a stranger's record cannot have a file shown whose content the stranger does
+    not know.
     """
-    wanted = {
-        (_last(file.path), file.size) for file in trace.files if file.kind == "data" and file.size
-    }
-    for value in environment.values():
-        folder = Path(value)
-        if not folder.is_absolute() or not wanted:
+    named = [Path(value) for value in environment.values() if os.path.isabs(value)]
+    for file in trace.files:
+        if file.kind != "data" or not file.size:
             continue
-        for name, size in wanted:
-            try:
-                if (folder / name).is_file() and (folder / name).stat().st_size == size:
-                    yield folder
-                    break
-            except OSError:
-                break
+        places = [folder / _last(file.path) for folder in named]
+        if os.path.isabs(file.path):
+            places.append(Path(file.path))
+        yield from (path for path in places if _is(path, file))
+
+
+def _is(path: Path, file: KnownFile) -> bool:
+    try:
+        alike = path.is_file() and path.stat().st_size == file.size
+        return alike and read(path).sha256 == file.sha256
+    except (OSError, ValueError):
+        return False
 
 
 def _last(path: str) -> str:
@@ -110,10 +122,12 @@ def _last(path: str) -> str:
     return kind(path).name
 
 
-@functools.cache
-def _refuses(program: str) -> str:
-    """Return what bubblewrap says if the system does not let it work, "" if it does."""
-    command = [program, "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "true"]
+def _refuses(words: Sequence[str]) -> str:
+    """Return why Python cannot be started in a sandbox, "" if it can.
+
+    A system may have bubblewrap and forbid what it needs, as containers and some kernels do.
+    """
+    command = [*words, "--", sys.executable, "-I", "-S", "-c", ""]
     try:
         done = subprocess.run(command, capture_output=True, timeout=SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:

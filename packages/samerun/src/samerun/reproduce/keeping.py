@@ -1,6 +1,7 @@
 """Bringing the finished repetition from a store of its own into that of the run it repeats."""
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -44,10 +45,10 @@ def repetition(store: Path, params: Mapping[str, str]) -> "Run | None":
     Raises
     ------
     Obstacle
-        There are several, and none or more than one of them has these parameters.
+        There are several, and none or more than one of them has these parameters; or the store is
+        not one that a run leaves.
     """
-    if store.is_symlink():
-        raise Obstacle("The repetition put a link to another store in the place of its own.")
+    _check_store(store)
     client = _client(store)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     runs: list[Run] = client.search_runs(experiments)
@@ -60,6 +61,20 @@ def repetition(store: Path, params: Mapping[str, str]) -> "Run | None":
             )
         runs = alike
     return runs[0] if runs else None
+
+
+def _check_store(store: Path) -> None:
+    """Raise an Obstacle if more than a file would be read where a run has left its store.
+
+    A stranger's code may have written it.
+    """
+    if store.is_symlink() or not store.is_file():
+        raise Obstacle("The repetition left something else in the place of its store.")
+    # A journal says what SQLite shall do before it reads: to files elsewhere, and remove them, too.
+    if left := [name for name in os.listdir(store.parent) if name.startswith(f"{store.name}-")]:
+        raise Obstacle(
+            f"The repetition ended in the midst of a change of its store, and left {left[0]}."
+        )
 
 
 @contextlib.contextmanager
@@ -127,6 +142,8 @@ def _artifacts(client: "MlflowClient", run: "Run", tree: Path) -> list[tuple[Pat
         for path in (folder, *folder.rglob("*")):
             if not path.resolve().is_relative_to(tree.resolve()):
                 raise Obstacle(f"The repetition left an artifact that leads elsewhere: {path}")
+            if not path.is_file() and not path.is_dir():  # a pipe would never end
+                raise Obstacle(f"The repetition left an artifact that is no file: {path}")
     return found
 
 

@@ -37,7 +37,7 @@ REPRODUCED = "reproduced"  # a tag of the original, set by `mark`
 FOLDER = "reproduction"  # of the repetition's artifacts
 
 Note = Callable[[str], None]
-Sandbox = Callable[[Path], Sequence[str]]
+Sandbox = Callable[[Sequence[Path]], Sequence[str]]
 Said = Callable[[str, str], None]  # a phase, and what is known of it by now; "" as it begins
 
 
@@ -67,7 +67,7 @@ def reproduce(
     clones: Sequence[Path],
     *,
     timeout: float | None = None,
-    sandbox: Sandbox = lambda folder: (),
+    sandbox: Sandbox = lambda projects: (),
     build: bool = True,
     said: Said = lambda phase, what: None,
 ) -> Outcome:
@@ -80,8 +80,8 @@ def reproduce(
     ----------
     clones : checkouts that may have the commit and the data, the likeliest first
     timeout : for the run itself, in seconds
-    sandbox : from the folder that it may write to, the words to put before the command, which lock
-        it in
+    sandbox : from the folders that it may write to, the words to put before the command, which
+        lock it in
     build : another environment if this one has other packages: it runs code of the project, and
         outside of the sandbox
     said : is told of every phase as it begins, goes on and ends
@@ -130,7 +130,9 @@ def _repeat(
         """Run a command; return why it did not end well, in one text if at all."""
         renamed = (original.run_id, repetition)
         start = command.start(trace, place.tree, place.python, store, renamed)
-        status = training.train(start, folder / output, timeout, note, sandbox(folder))
+        # Its store and its own code: what else is in `folder`, git and this process will read.
+        locked_in = sandbox([store.parent, place.tree])
+        status = training.train(start, folder / output, timeout, note, locked_in)
         return _failure(status, timeout, folder / output)
 
     with phases("run") as note:
