@@ -1,13 +1,16 @@
 """A crate from a stranger is refused when it asks for more than to run a script of its own."""
 
 import base64
+import contextlib
+import copy
 import dataclasses
 import io
 import json
 import random
+import shutil
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,19 +20,19 @@ from record_fixtures import git
 from rich.console import Console
 
 from samerun.code.checkout import Code
-from samerun.code.known import KnownFile
+from samerun.code.known import KnownFile, content_of
 from samerun.command.repeat import Command
 from samerun.data import Data
 from samerun.errors import RecordError
 from samerun.export import packing, record, sources, write
 from samerun.export.about import Author
 from samerun.machine.description import Environment, Machine
-from samerun.received import patches, repeat, safety, trust
+from samerun.received import patches, read, repeat, safety, sandbox, trust
 from samerun.received.read import Crate, read_crate
 from samerun.received.repeat import readable_lines
 from samerun.received.safety import Limits
 from samerun.recorded import RecordedRun
-from samerun.reproduce import Obstacle, environment, keeping
+from samerun.reproduce import Obstacle, environment
 from samerun.trace import Trace, to_json
 
 WHEN = ("2026-11-25T10:00:00+00:00", "2026-11-25T10:01:00+00:00")
@@ -84,29 +87,33 @@ def trace_of(root: Path, patch: bytes = PATCH) -> Trace:
     )
 
 
+def members_of(root: Path, trace: Trace, tmp_path: Path, ran: bytes = PATCH) -> Members:
+    """Return what is in a crate of a run of this trace, though what ran had the changes `ran`."""
+    artifacts = tmp_path / "artifacts"
+    artifacts.mkdir(exist_ok=True)
+    points = [(0, 0.1 + 0.2), (1, float("nan")), (2, float("-inf"))]
+    metrics = {"loss": points, "accuracy": [(0, 1 / 3)]}
+    run = RecordedRun(
+        "ab" * 16, "a run", "FINISHED", {"k": "v"}, {"seed": "1"}, metrics, trace, {}, artifacts
+    )
+    files: Members = {
+        "trace/trace.json": to_json(trace).encode(),
+        "trace/config.yaml": b"seed: 1\n",
+        "trace/packages.txt": b"numpy==2.0.0\n",
+        "artifacts/model/weights.npz": b"\0\1",
+    }
+    if trace.patch:
+        files["trace/changes.patch"] = trace.patch
+    taken = sources.take(root, git(root, "rev-parse", "HEAD").strip(), ran)
+    return write.contents(run, [taken], files, {}, Author("Ada"), WHEN)
+
+
 @pytest.fixture
 def crate_of(project: Path, tmp_path: Path) -> Callable[..., Members]:
     """What makes the members of a crate, of the usual trace or of a changed one."""
 
     def make(change: Change = lambda trace: trace, patch: bytes = PATCH) -> Members:
-        trace = change(trace_of(project, patch))
-        artifacts = tmp_path / "artifacts"
-        artifacts.mkdir(exist_ok=True)
-        points = [(0, 0.1 + 0.2), (1, float("nan")), (2, float("-inf"))]
-        metrics = {"loss": points, "accuracy": [(0, 1 / 3)]}
-        run = RecordedRun(
-            "ab" * 16, "a run", "FINISHED", {"k": "v"}, {"seed": "1"}, metrics, trace, {}, artifacts
-        )
-        taken = sources.take(project, git(project, "rev-parse", "HEAD").strip(), PATCH)
-        files: Members = {
-            "trace/trace.json": to_json(trace).encode(),
-            "trace/config.yaml": b"seed: 1\n",
-            "trace/packages.txt": b"numpy==2.0.0\n",
-            "artifacts/model/weights.npz": b"\0\1",
-        }
-        if patch:
-            files["trace/changes.patch"] = patch
-        return write.contents(run, [taken], files, {}, Author("Ada"), WHEN)
+        return members_of(project, change(trace_of(project, patch)), tmp_path)
 
     return make
 
@@ -138,7 +145,7 @@ def unpacked(tmp_path: Path) -> Callable[..., Mapping[str, str]]:
     return write_and_unpack
 
 
-def altered(members: Members, name: str, **values: object) -> Members:
+def altered(members: Members, name: str, /, **values: object) -> Members:
     said = json.loads(members[name])
     return members | {name: json.dumps(said | values).encode()}
 
@@ -168,9 +175,19 @@ def test_the_commit_is_made_again_from_the_files(crate_of, opened, project: Path
     assert git(crate.clone, "log", "--oneline", commit).count("\n") == 1
 
 
+def reads(*files: KnownFile) -> Change:
+    return lambda trace: replace(trace, files=(*trace.files, *files))
+
+
+def known(path: str, content: bytes, kind: str = "data", held: str = "nowhere") -> KnownFile:
+    return KnownFile(path, kind, content_of(content).sha256, len(content), held)
+
+
 def test_data_of_the_crate_lie_where_a_clone_has_them(crate_of, opened) -> None:
-    crate = opened(crate_of() | {"data/tables/one.csv": b"1,2\n"})
+    said = reads(known("tables/one.csv", b"1,2\n"))
+    crate = opened(crate_of(said) | {"data/tables/one.csv": b"1,2\n"})
     assert (crate.clone / "tables" / "one.csv").read_bytes() == b"1,2\n"
+    assert crate.data == ("tables/one.csv",)
 
 
 def test_an_archive_inside_stays_a_file(crate_of, opened, tmp_path: Path) -> None:
@@ -395,6 +412,13 @@ def test_a_crate_of_another_profile_is_no_run(crate_of, opened) -> None:
         ("trace/packages.txt", b"\xff"),
         ("ro-crate-metadata.json", b"[" * 100_000),
         ("ro-crate-metadata.json", b'{"@graph": [1]}'),
+        ("ro-crate-metadata.json", b'{"@graph": [{"@id": []}]}'),
+        ("ro-crate-metadata.json", b'{"@graph": null}'),
+        ("trace/later.json", b'[{"path":1,"kind":"data","sha256":"0","size":3,"held":"later"}]'),
+        ("trace/later.json", b'[{"path":"a","kind":"data","sha256":"0","size":"x"}]'),
+        ("trace/later.json", b"[" * 100_000),
+        ("trace/later.json", b"{}"),
+        ("trace/added-2/trace.json", b"{}"),
     ],
 )
 def test_what_cannot_be_read_is_named(name: str, content: bytes, crate_of, opened) -> None:
@@ -410,6 +434,15 @@ def test_what_cannot_be_read_is_named(name: str, content: bytes, crate_of, opene
         {"metrics": {"loss": [[1, None]]}},
         {"params": {"seed": 1}},
         {"run_id": None},
+        {"run_id": "../../ab" * 4},
+        {"run_id": "ab" * 15},
+        {"run_id": "ab" * 16 + "\n"},
+        {"name": "\ud800"},
+        {"metrics": {"loss": [[0, "1.0"]]}},
+        {"metrics": {"loss": [[0]]}},
+        {"metrics": {"loss": [[0, []]]}},
+        {"metrics": {"loss": 1}},
+        {"tags": []},
         {"codes": [{"directory": "0" * 40, "modes": {"train.py": 1}}]},
         {"codes": [{"modes": {}}]},
         {"codes": [1]},
@@ -418,6 +451,46 @@ def test_what_cannot_be_read_is_named(name: str, content: bytes, crate_of, opene
 def test_a_run_of_other_types_is_refused(values: dict, crate_of, opened) -> None:
     with pytest.raises(RecordError, match="cannot be read"):
         opened(altered(crate_of(), record.NAME, **values))
+
+
+def test_a_number_that_no_metric_can_have_is_no_traceback(crate_of, opened) -> None:
+    points = [[0, 10**400], [10**30, 1]]
+    try:
+        crate = opened(altered(crate_of(), record.NAME, metrics={"loss": points}))
+    except RecordError as refused:
+        assert "cannot be read" in str(refused)
+    else:
+        assert crate.run.metrics["loss"][0] == (0, float("inf"))
+
+
+def places_in(value: object, above: tuple = ()) -> Iterator[tuple]:
+    inside = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in inside:
+        yield (*above, key)
+        if isinstance(item, dict | list):
+            yield from places_in(item, (*above, key))
+
+
+def test_no_value_of_a_trace_in_the_place_of_another_ends_in_a_traceback(
+    project: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "trace").mkdir()
+    file, whole = tmp_path / "trace" / "trace.json", json.loads(to_json(trace_of(project)))
+    known = [place for place in places_in(whole) if place[0] != "config"]
+    assert len(known) > 50
+    for place in known:
+        for other in (1, 0.5, "s", None, [], {}, [1], {"a": 1}, [[1]]):
+            trace = inside = copy.deepcopy(whole)
+            for key in place[:-1]:
+                inside = inside[key]
+            inside[place[-1]] = other
+            file.write_text(json.dumps(trace), encoding="utf-8")
+            with contextlib.suppress(RecordError):
+                (found,) = read._traces(file.parent)
+                trust.check(found, ["train.py"])
+                trust.check_data(found, {"train.py": "00"})
+                repeat._command(found)
+                list(sandbox.data_files(found, {}))
 
 
 def test_a_crate_of_a_newer_form_is_named(crate_of, opened) -> None:
@@ -482,10 +555,13 @@ def delta(size: int) -> bytes:
 
 
 def test_a_patch_that_makes_far_more_than_it_weighs_is_refused() -> None:
+    most = trust.LARGEST_RESULT - 7  # the delta itself has 7 bytes
+    trust.check_size(delta(most))
+    with pytest.raises(RecordError, match="its patch makes 256 MB"):
+        trust.check_size(delta(most + 1))
     for patch in (delta(3 << 30), b"literal 3221225472\nzcmV\n", delta(200 << 20) * 2):
         with pytest.raises(RecordError, match=r"its patch makes (3072|400) MB"):
             trust.check_size(patch)
-    trust.check_size(delta(200 << 20))
 
 
 def test_the_size_of_a_patch_is_looked_at_before_it_is_applied(crate_of, opened) -> None:
@@ -510,7 +586,9 @@ def test_a_binary_patch_that_cannot_be_read_is_refused(line: bytes) -> None:
         trust.check_size(b"delta 7\n" + line + b"\n")
 
 
-@pytest.mark.parametrize("name", [".gitattributes", "conf/.gitattributes", ".gitmodules"])
+@pytest.mark.parametrize(
+    "name", [".gitattributes", "conf/.GitAttributes", ".gitmodules", "a/.LFSConfig"]
+)
 def test_a_patch_that_changes_how_git_treats_files_is_refused(name: str) -> None:
     with pytest.raises(RecordError, match="by which git treats other files"):
         trust.check_patch({name: (None, "100644")})
@@ -527,9 +605,25 @@ def test_links_and_submodules_among_the_code_are_refused(mode, said, crate_of, o
         opened(altered(members, record.NAME, codes=[code | {"modes": {"train.py": mode}}]))
 
 
-def test_a_patch_that_makes_a_link_is_refused() -> None:
+@pytest.mark.parametrize("modes", [("100644", "120000"), ("120000", "100644"), ("120000", None)])
+def test_a_patch_that_makes_or_changes_a_link_is_refused(modes) -> None:
     with pytest.raises(RecordError, match="is a link"):
-        trust.check_patch({"weights": ("100644", "120000")})
+        trust.check_patch({"weights": modes})
+    trust.check_patch({"weights": ("100644", "100755")})
+
+
+def test_a_patch_that_changes_a_path_of_no_system_is_refused() -> None:
+    with pytest.raises(RecordError, match="a device on Windows"):
+        trust.check_patch({"conf/aux.yaml": (None, "100644")})
+
+
+def test_the_patch_of_a_crate_is_looked_at_when_it_is_opened(project, opened, tmp_path) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(project, root)
+    (root / ".gitattributes").write_bytes(b"*.py filter=evil\n")
+    patch = git(root, "diff").encode()
+    with pytest.raises(RecordError, match=r"its patch changes '\.gitattributes'"):
+        opened(members_of(root, trace_of(root, patch), tmp_path, patch))
 
 
 # -------------------------------------------------------------------------------------- commands
@@ -568,23 +662,66 @@ def test_a_command_that_is_no_script_of_the_project_is_refused(words, crate_of, 
 @pytest.mark.parametrize(
     "argument",
     [
-        "hydra.run.dir=/home/me",
-        "hydra.run.dir=../../x",
-        "--config-dir=/tmp",
-        "/etc/passwd",
-        "data.root=~/secrets",
-        "hydra.searchpath=[file:///tmp]",
-        "storage=postgresql://example.org/x",
-        "out=C:\\Windows",
-        "out=\\\\server\\share",
-        "+model._target_=os.system",
-        "note=\x1b[2J",
-        "note=a\nb",
+        *("hydra.run.dir=/home/me", "hydra.run.dir=../../x", "--config-dir=/tmp", "/etc/passwd"),
+        *("data.root=~/secrets", "~/x", "--x=~/a", "a=[~/x]", "a=~", "~root/x"),
+        *("hydra.searchpath=[file:///tmp]", "storage=postgresql://example.org/x", "a=//server/x"),
+        *("out=C:\\Windows", "out=\\\\server\\share", "C:/x", "a=C:/x", "a=\\x"),
+        *("a=[../x]", "a='../x'", "a.b=[../../x]", "a:../x", "a=..", "a=x/..", "a=b/../c"),
+        *("a=[1,/etc]", "a={b:/etc}", "a=(/etc)", 'a="/x"', "a= /x", "--out=..", "--a/../b"),
+        *("a={oc.env:HOME}/../x", "a=${oc.env:HOME}", "a=$HOME/y", "+_tar${x}get_=1", "a=${b}"),
+        *("-o/etc/passwd", "-o../x", "-o..", "-I=/x", "-", "--", "-~"),
+        *("+x=@file", "@file", "a=`/x", "x=a;/etc", "a=!/etc", "a=|/etc", "a=file:/etc/passwd"),
+        *(" a=1", "'a'=1", "a b=1", ".../x", "a=..."),
     ],
 )
-def test_an_argument_that_leads_elsewhere_is_refused(argument: str, crate_of, opened) -> None:
-    with pytest.raises(RecordError, match="refused: the argument"):
-        opened(crate_of(commanded("uv", "run", "train.py", argument)))
+def test_an_argument_that_may_lead_elsewhere_is_refused(argument: str) -> None:
+    with pytest.raises(RecordError, match=r"refused: the argument .* may lead to a place outside"):
+        trust._check_argument(argument)
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("note=\x1b[2J", "has control characters"),
+        ("note=a\nb", "has control characters"),
+        ("note=a\u202eb", "has control characters"),
+        ("+model._target_=os.system", "names what is to be called"),
+        ("model={_target_:os.system}", "names what is to be called"),
+        ("--model.class_path=os.system", "names what is to be called"),
+        ("hydra.job.env_set.LD_PRELOAD=x.so", "changes how Hydra starts"),
+        ("++hydra.callbacks.x.y=1", "changes how Hydra starts"),
+        ("hydra/launcher=other", "changes how Hydra starts"),
+        ("hydra={job:1}", "changes how Hydra starts"),
+        ("+model@hydra.callbacks=cnn", "changes how Hydra starts"),
+        ("--experimental-rerun", "unpickle a file"),
+        ("--exp=data/job.pickle", "unpickle a file"),
+        ("--e", "unpickle a file"),
+    ],
+)
+def test_an_argument_that_has_something_else_called_is_refused(argument: str, said: str) -> None:
+    with pytest.raises(RecordError, match=said):
+        trust._check_argument(argument)
+
+
+def test_the_arguments_of_a_crate_are_looked_at_when_it_is_opened(crate_of, opened) -> None:
+    with pytest.raises(RecordError, match=r"refused: the argument '\.\./x'"):
+        opened(crate_of(commanded("uv", "run", "train.py", "seed=1", "../x")))
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        *("seed=1", "model/kind=small", "~model.dropout", "~model/dropout", "++a.b=c", "+x={a:1}"),
+        *("model.hidden=[512,512]", "a={b:{c:[1,2]}}", "a=choice(1,2)", "a='two words'", "a=''"),
+        *("a=-1", "a=1e-3", "-0.5", "-1e-3", "-n5", "-n", "--epochs", "--lr=1e-3", "0.3", "a=.5"),
+        *("a=b/c.d", "a=data/täble.csv", "data/", "./x.csv", ".", ".hidden", "a=50%", "a=12:30"),
+        *("run_id=latest", "--config-name", "--config-dir=conf", "--model.hidden=3", "a=null"),
+        *("hydra.run.dir=outputs/x", "hydra.verbose=true", "+hydra/job_logging=none", "hydra_x=1"),
+        *("db@backup=mysql", "+experiment@_global_=x", "me@example.org", ""),
+    ],
+)
+def test_an_argument_that_stays_in_the_project_is_taken(argument: str) -> None:
+    trust._check_argument(argument)
 
 
 @pytest.mark.parametrize(
@@ -593,11 +730,19 @@ def test_an_argument_that_leads_elsewhere_is_refused(argument: str, crate_of, op
         ("uv", "run", "train.py", "--config-name", "mine", "model.hidden=[512,512]", "+x={a:1}"),
         ("python", "train.py", "--strength", "0.3"),
         ("uv", "run", "python", "-m", "train"),
-        ("uv", "run", "train.py", "override hydra/launcher=laptop", "~model/dropout", "a=b/c.d"),
+        ("uv", "run", "train.py", "hydra/job_logging=none", "~model/dropout", "a=b/c.d"),
     ],
 )
 def test_a_script_of_the_project_with_its_arguments_is_taken(words, crate_of, opened) -> None:
     assert opened(crate_of(commanded(*words))).run.trace.repeat.words == words
+
+
+def test_a_package_that_is_run_is_a_script_of_the_project(project: Path) -> None:
+    trace = commanded("python", "-m", "shapes", "a=1")(trace_of(project))
+    trace = replace(trace, script="src/shapes/__main__.py")
+    trust.check(trace, ["src/shapes/__main__.py"])
+    with pytest.raises(RecordError, match="not one of a script of the project"):
+        trust.check(replace(trace, script="src/shapes/__init__.py"), ["src/shapes/__init__.py"])
 
 
 @pytest.mark.parametrize("folder", ["..", "/tmp", "conf/../..", "C:/x"])
@@ -652,6 +797,30 @@ def test_a_file_of_the_trace_that_lies_outside_is_refused(kind: str, crate_of, o
         opened(crate_of(lambda trace: replace(trace, files=(file,))))
 
 
+@pytest.mark.parametrize("where", ["paths", "script"])
+def test_a_folder_of_imports_or_a_script_outside_is_refused(where: str, crate_of, opened) -> None:
+    value = {"paths": (".", "../lib"), "script": "../train.py"}[where]
+    with pytest.raises(RecordError, match="leads out of its folder"):
+        opened(crate_of(lambda trace: replace(trace, **{where: value})))
+
+
+@pytest.mark.parametrize("path", ["/their/table.csv", "D:\\their\\table.csv"])
+def test_data_that_lay_outside_of_their_project_are_no_harm(path: str, crate_of, opened) -> None:
+    assert opened(crate_of(reads(KnownFile(path, "data", "00", 3)))).data == ()
+
+
+@pytest.mark.parametrize("of", ["machine", "libraries"])
+def test_a_value_of_a_variable_with_control_characters_is_refused(of, crate_of, opened) -> None:
+    def sets(trace: Trace) -> Trace:
+        if of == "machine":
+            variables = {"OMP_NUM_THREADS": "1\x1b[2J"}
+            return replace(trace, machine=replace(trace.machine, variables=variables))
+        return replace(trace, variables={"HYDRA_FULL_ERROR": "1\n2"})
+
+    with pytest.raises(RecordError, match="has control characters"):
+        opened(crate_of(sets))
+
+
 def test_a_trace_without_a_command_can_be_looked_at(crate_of, opened) -> None:
     crate = opened(crate_of(lambda trace: replace(trace, repeat=None)))
     assert dataclasses.is_dataclass(crate.run)
@@ -667,6 +836,115 @@ def test_the_bytes_of_a_picture_are_not_shown() -> None:
     patch = b"diff --git a/x b/x\nGIT binary patch\nzcmV\n\ndiff --git a/y b/y\n+one\n"
     shown = [line for line in readable_lines(patch) if line]
     assert shown == ["diff --git a/x b/x", "GIT binary patch", "diff --git a/y b/y", "+one"]
+
+
+# ----------------------------------------------------------- what is executed beside the commit
+
+
+def shown_of(crate: Crate, monkeypatch: pytest.MonkeyPatch, clones: Sequence[Path] = ()) -> str:
+    """Return what is shown of a crate and asked of a person, who answers no."""
+    text = io.StringIO()
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True, readline=lambda: ""))
+    monkeypatch.setattr("builtins.input", lambda: "")
+    console = Console(file=text, width=200)
+    repeat._show(crate, sandbox.Sandbox(why_not="a test"), clones, console)
+    with pytest.raises(RecordError, match="Nothing was executed"):
+        repeat._ask(crate, console)
+    return text.getvalue()
+
+
+EVIL = b"print('evil')\n"
+
+
+def with_later(files: Members, path: str, content: bytes, /, **said: object) -> Members:
+    file = dataclasses.asdict(known(path, content, "imported later", "later")) | said
+    return files | {
+        "trace/later.json": json.dumps([file]).encode(),
+        f"trace/later/{path}": content,
+    }
+
+
+def test_code_that_was_imported_later_is_shown_and_counted(
+    crate_of, opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crate = opened(with_later(crate_of(), "lib/train.py", EVIL))
+    assert crate.later == {"lib/train.py": EVIL}
+    shown = shown_of(crate, monkeypatch)
+    assert "lib/train.py" in shown and "+print('evil')" in shown
+    assert "Execute 1 command, 4 files of code, 1 that came later? [y/N]" in shown
+
+
+def test_code_that_was_imported_later_as_it_is_in_the_commit_is_not_shown_twice(
+    crate_of, opened
+) -> None:
+    assert not opened(with_later(crate_of(), "train.py", b"print('two')\n")).later
+
+
+def test_a_trace_that_names_later_code_among_its_other_files_shows_it_as_well(
+    crate_of, opened
+) -> None:
+    said = reads(known("sitecustomize.py", EVIL, "imported", "later"))
+    crate = opened(crate_of(said) | {"trace/later/sitecustomize.py": EVIL})
+    assert crate.later == {"sitecustomize.py": EVIL}
+
+
+@pytest.mark.parametrize("said", [{"sha256": "00"}, {"path": "gone.py"}])
+def test_later_code_that_is_not_what_the_trace_names_is_refused(said, crate_of, opened) -> None:
+    with pytest.raises(RecordError, match=r"does not hold .* as it was imported"):
+        opened(with_later(crate_of(), "lib.py", EVIL, **said))
+
+
+@pytest.mark.parametrize(
+    "path", ["numpy.py", "lib/__init__.PY", "numpy.cpython-311.so", "x.pyc", "x.pyd", "x.dll"]
+)
+def test_code_among_the_data_is_refused(path: str, crate_of, opened) -> None:
+    with pytest.raises(RecordError, match="is among its data, and is code"):
+        opened(crate_of(reads(known(path, EVIL))) | {f"data/{path}": EVIL})
+
+
+def test_data_that_change_how_git_treats_files_are_refused(crate_of, opened) -> None:
+    with pytest.raises(RecordError, match="is among its data, and is code"):
+        opened(crate_of(reads(known("a/.gitattributes", EVIL))) | {"data/a/.gitattributes": EVIL})
+
+
+@pytest.mark.parametrize("path", ["conf/config.yaml", "Conf/Config.yaml", "train.py"])
+def test_data_that_take_the_place_of_code_are_refused(path: str, crate_of, opened) -> None:
+    with pytest.raises(RecordError, match="is code and, with other content, data"):
+        opened(crate_of(reads(known(path, EVIL))) | {f"data/{path}": EVIL})
+
+
+def test_a_script_that_its_own_run_names_as_data_is_no_harm(crate_of, opened) -> None:
+    assert opened(crate_of(reads(known("train.py", b"print('two')\n", held="commit"))))
+
+
+@pytest.mark.parametrize("content", [b"1,2\n", b"3,4\n"])
+def test_files_that_the_run_did_not_read_are_no_data(content: bytes, crate_of, opened) -> None:
+    said = reads(known("a.csv", b"1,2\n"), known("b.csv", b"1,2\n", "imported"))
+    name = "b.csv" if content == b"1,2\n" else "a.csv"
+    with pytest.raises(RecordError, match=f"'{name}' is given as data"):
+        opened(crate_of(said) | {f"data/{name}": content})
+
+
+def test_data_are_named_and_settings_among_them_are_shown(
+    crate_of, opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, table = b"model:\n  kind: evil\n", b"1,2\n"
+    said = reads(known("conf/model/evil.yaml", settings), known("table.csv", table))
+    files = {"data/conf/model/evil.yaml": settings, "data/table.csv": table}
+    shown = shown_of(opened(crate_of(said) | files), monkeypatch)
+    assert "conf/model/evil.yaml, table.csv" in shown
+    assert "+  kind: evil" in shown and "+1,2" not in shown
+
+
+def test_how_much_of_the_code_is_a_strangers_is_said(
+    crate_of, opened, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crate = opened(crate_of())
+    theirs = shown_of(crate, monkeypatch)
+    assert "which no clone here has: all of it is the crate's: 4 files" in theirs
+    assert "which your clone has, too, with the changes below" in shown_of(
+        crate, monkeypatch, [project]
+    )
 
 
 # ------------------------------------------------------------------------- what was added later
@@ -731,33 +1009,7 @@ def test_a_crate_is_told_from_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [what for what in named if repeat.is_one(what)] == ["run.zip", "RUN.ZIP", "abc"]
 
 
-# ---------------------------------------------------- what the code of a crate leaves behind
-
-
-def run_with(artifacts: Path) -> SimpleNamespace:
-    return SimpleNamespace(info=SimpleNamespace(artifact_uri=artifacts.as_uri()), outputs=None)
-
-
-def test_artifacts_that_lead_to_files_of_the_person_are_not_taken(tmp_path: Path) -> None:
-    tree, home = tmp_path / "tree", tmp_path / "home"
-    (tree / "artifacts").mkdir(parents=True)
-    home.mkdir()
-    (home / "key").write_bytes(b"private")
-    (tree / "artifacts" / "fine.txt").write_bytes(b"x")
-    found = keeping._artifacts(SimpleNamespace(), run_with(tree / "artifacts"), tree)
-    assert found == [(tree / "artifacts", None)]
-    with pytest.raises(Obstacle, match="leads elsewhere"):
-        keeping._artifacts(SimpleNamespace(), run_with(home), tree)
-    (tree / "artifacts" / "link").symlink_to(home / "key")
-    with pytest.raises(Obstacle, match="leads elsewhere"):
-        keeping._artifacts(SimpleNamespace(), run_with(tree / "artifacts"), tree)
-
-
-def test_a_link_to_another_store_is_not_read(tmp_path: Path) -> None:
-    (tmp_path / "theirs.db").write_bytes(b"")
-    (tmp_path / "mlflow.db").symlink_to(tmp_path / "theirs.db")
-    with pytest.raises(Obstacle, match="a link to another store"):
-        keeping.repetition(tmp_path / "mlflow.db", {})
+# ------------------------------------------------------------------------------------ packages
 
 
 def test_packages_of_a_crate_are_not_installed(project: Path, tmp_path: Path) -> None:

@@ -18,9 +18,7 @@ from samerun.recorded import RecordedRun
 NAME = "ro-crate-metadata.json"
 CONTEXT = "https://w3id.org/ro/crate/1.1/context"
 RO_CRATE = "https://w3id.org/ro/crate/1.1"
-PROFILES = {
-    "https://w3id.org/ro/wfrun/process/0.5": ("Process Run Crate", "0.5"),
-}
+PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 # Not Python's mimetypes: what that says depends on the machine.
 TYPES = {
     ".csv": "text/csv",
@@ -98,7 +96,7 @@ def document(
         "datePublished": ended,
         "license": {"@id": licence["@id"]},
         "author": {"@id": who["@id"]},
-        "conformsTo": _one_or_more([{"@id": address} for address in PROFILES]),
+        "conformsTo": {"@id": PROFILE},
         "hasPart": [
             *({"@id": code["@id"]} for code in codes),
             *({"@id": _identifier(path)} for path in sorted(parts)),
@@ -129,10 +127,7 @@ def document(
             "conformsTo": {"@id": RO_CRATE},
         },
         root,
-        *(
-            {"@id": address, "@type": "CreativeWork", "name": name, "version": version}
-            for address, (name, version) in PROFILES.items()
-        ),
+        {"@id": PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
         licence,
         action,
         instrument,

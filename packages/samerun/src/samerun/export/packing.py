@@ -1,8 +1,7 @@
 """Packing a crate: the same contents make the same archive, byte for byte."""
 
 import hashlib
-import os
-import tempfile
+import secrets
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,24 +26,21 @@ def pack(members: Mapping[str, Member], target: Path) -> None:
     RecordError
         It cannot be written.
     """
-    sums = {name: _digest(member) for name, member in sorted(members.items())}
-    listed = "".join(f"{digest}  {name}\n" for name, digest in sums.items())
+    unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        unfinished = Path(name)
         try:
-            with os.fdopen(descriptor, "wb") as sink, zipfile.ZipFile(sink, "w") as archive:
-                for path, member in sorted({**members, MANIFEST: listed.encode()}.items()):
-                    _add(archive, path, member)
-            umask = os.umask(0)
-            os.umask(umask)
-            unfinished.chmod(0o666 & ~umask)  # mkstemp lets nobody else read it
+            with unfinished.open("xb") as sink, zipfile.ZipFile(sink, "w") as archive:
+                sums = {name: _add(archive, name, members[name]) for name in sorted(members)}
+                listed = "".join(f"{digest}  {name}\n" for name, digest in sums.items())
+                _add(archive, MANIFEST, listed.encode())
             unfinished.replace(target)
         finally:
             unfinished.unlink(missing_ok=True)
     except OSError as error:
-        raise RecordError(f"{target} cannot be written: {error}. Name another place.") from error
+        raise RecordError(
+            f"{target} cannot be written: {error}. Mend that, or name another place."
+        ) from error
 
 
 def check_sums(sums: Mapping[str, str], manifest: bytes) -> None:
@@ -76,21 +72,18 @@ def check_sums(sums: Mapping[str, str], manifest: bytes) -> None:
             )
 
 
-def _add(archive: zipfile.ZipFile, path: str, member: Member) -> None:
+def _add(archive: zipfile.ZipFile, path: str, member: Member) -> str:
+    """Put one file into an archive, and return the SHA-256 of what was put there."""
     info = zipfile.ZipInfo(path, LONG_AGO)
     info.external_attr, info.create_system = PLAIN_FILE, UNIX
     info.compress_type = zipfile.ZIP_DEFLATED
     if isinstance(member, bytes):
         archive.writestr(info, member)
-        return
+        return hashlib.sha256(member).hexdigest()
     info.file_size = member.stat().st_size  # so that zipfile knows whether it is a large one
+    digest = hashlib.sha256()
     with member.open("rb") as source, archive.open(info, "w") as sink:
         while block := source.read(BLOCK):
+            digest.update(block)
             sink.write(block)
-
-
-def _digest(member: Member) -> str:
-    if isinstance(member, bytes):
-        return hashlib.sha256(member).hexdigest()
-    with member.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest.hexdigest()

@@ -2,29 +2,20 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from samerun.errors import RecordError
+from samerun.received.shape import shaped
 from samerun.recorded import RecordedRun
 from samerun.trace import Trace
 
 NAME = "run.json"
 SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class Record:
-    """What run.json says beside the run itself.
-
-    codes : every state of the code that the run needs, see `states`
-    left_out : what the run had and the crate lacks, and why
-    """
-
-    codes: Sequence["Code"]
-    left_out: Mapping[str, str]
+RUN_ID = re.compile("[0-9a-f]{32}")  # folders are named by it
 
 
 @dataclass(frozen=True)
@@ -33,6 +24,20 @@ class Code:
 
     directory: str
     modes: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What `write` writes, beside what says how to read it."""
+
+    run_id: str
+    name: str
+    status: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    metrics: dict[str, list[tuple[int, float | Literal["nan", "inf", "-inf"]]]]
+    weights: dict[str, str]
+    codes: list[Code]
 
 
 def states(trace: Trace, added: Sequence[Trace]) -> list[Trace]:
@@ -61,8 +66,12 @@ def places(number: int) -> tuple[str, str]:
     return ("code", "commit") if number == 0 else (f"code-{number + 1}", f"commit-{number + 1}")
 
 
-def write(run: RecordedRun, record: Record) -> bytes:
-    """Return the text of run.json."""
+def write(run: RecordedRun, codes: Sequence[Code], left_out: Mapping[str, str]) -> bytes:
+    """Return the text of run.json.
+
+    codes : every state of the code that the run needs, see `states`
+    left_out : what the run had and the crate lacks, and why
+    """
     said = {
         "schema": SCHEMA,
         "run_id": run.run_id,
@@ -75,14 +84,14 @@ def write(run: RecordedRun, record: Record) -> bytes:
             for name, points in run.metrics.items()
         },
         "weights": run.weights,
-        "codes": [{"directory": code.directory, "modes": code.modes} for code in record.codes],
-        "left_out": record.left_out,
+        "codes": [{"directory": code.directory, "modes": code.modes} for code in codes],
+        "left_out": left_out,
     }
     return json.dumps(said, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
 
 
-def read(content: bytes, trace: Trace, files: Path) -> tuple[RecordedRun, Record]:
-    """Return what `write` wrote.
+def read(content: bytes, trace: Trace, files: Path) -> tuple[RecordedRun, list[Code]]:
+    """Return the run and the states of its code that `write` wrote.
 
     Raises
     ------
@@ -90,58 +99,44 @@ def read(content: bytes, trace: Trace, files: Path) -> tuple[RecordedRun, Record
         It is not of this form.
     """
     try:
-        said = json.loads(content)
-        if said["schema"] != SCHEMA:
+        schema = json.loads(content)["schema"]
+        if schema != SCHEMA:
             raise RecordError(
-                f"This crate has the form {said['schema']!r}, expected {SCHEMA}: another version "
+                f"This crate has the form {schema!r}, expected {SCHEMA}: another version "
                 "of samerun made it. Install that version to read it."
             )
-        run = RecordedRun(
-            run_id=_text(said["run_id"]),
-            name=_text(said["name"]),
-            status=_text(said["status"]),
-            tags=_texts(said["tags"]),
-            params=_texts(said["params"]),
-            metrics={
-                _text(name): [(_step(step), float(value)) for step, value in points]
-                for name, points in said["metrics"].items()
-            },
-            trace=trace,
-            weights=_texts(said["weights"]),
-            files=files,
-        )
-        codes = [Code(_text(c["directory"]), _texts(c["modes"])) for c in said["codes"]]
-        return run, Record(codes, _texts(said["left_out"]))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        said = shaped(_Written, content)
+        if not RUN_ID.fullmatch(said.run_id):
+            raise ValueError(f"{said.run_id!r} is no id of a run")
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise RecordError(
-            f"{NAME} of this crate cannot be read ({error}): it was altered."
+            f"{NAME} of this crate cannot be read: {error}. It was altered."
         ) from None
+    metrics = {
+        name: [(step, float(value)) for step, value in points]
+        for name, points in said.metrics.items()
+    }
+    run = RecordedRun(
+        run_id=said.run_id,
+        name=said.name,
+        status=said.status,
+        tags=said.tags,
+        params=said.params,
+        metrics=metrics,
+        trace=trace,
+        weights=said.weights,
+        files=files,
+    )
+    return run, said.codes
 
 
 def table(run: RecordedRun) -> bytes:
     """Return every metric at every step as CSV."""
     lines = ["metric,step,value"]
-    for name, points in sorted(run.metrics.items()):
-        quoted = f'"{name}"' if any(c in name for c in ',"\n') else name
-        lines += [f"{quoted},{step},{value!r}" for step, value in points]
+    for name, points in sorted(run.metrics.items()):  # MLflow takes no comma in a name
+        lines += [f"{name},{step},{value!r}" for step, value in points]
     return ("\n".join(lines) + "\n").encode()
 
 
 def _number(value: float) -> float | str:
     return value if math.isfinite(value) else repr(value)  # JSON has no name for infinity
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
-
-
-def _texts(value: Any) -> dict[str, str]:
-    return {_text(key): _text(item) for key, item in value.items()}
-
-
-def _step(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{value!r} is no step")
-    return value

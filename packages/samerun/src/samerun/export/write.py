@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from samerun.code.known import KnownFile
+from samerun.code.known import KnownFile, content_of
 from samerun.code.known import read as read_file
 from samerun.code.repository import GitError, git
 from samerun.display.screen import additions
@@ -148,7 +148,7 @@ def contents(
         if code.commit:
             members[commit] = code.commit
     listed = [record.Code(code.directory, code.modes) for code in codes]
-    members[record.NAME] = record.write(run, record.Record(listed, left_out))
+    members[record.NAME] = record.write(run, listed, left_out)
     taken, later = codes[0], codes[1:]
     project = about.read(taken.files)
     members["checklist.md"] = checklist.document(checklist.answers(run, taken, project, *when))
@@ -297,12 +297,15 @@ def _notes(run: RecordedRun, codes: Sequence[Sources]) -> tuple[str, ...]:
         )
     if not said.authors:
         notes.append("The project names no authors. Add them: CITATION.cff, or a file AUTHORS.")
+    added = _added(run)
+    states = record.states(run.trace, added)
     try:
-        for code in codes:
+        for trace in (run.trace, *added):
+            code = codes[record.state_of(trace, states)]
+            sums = {path: content_of(content).sha256 for path, content in code.files.items()}
             trust.check_modes(code.modes)
-        for trace in (run.trace, *_added(run)):
-            number = record.state_of(trace, record.states(run.trace, _added(run)))
-            trust.check(trace, codes[number].files)
+            trust.check(trace, sums)
+            trust.check_data(trace, sums)
     except RecordError as refused:
         what = str(refused).partition(": ")[2].partition(". Nothing")[0]
         notes.append(f"`reproduce` will refuse this crate: {what}.")

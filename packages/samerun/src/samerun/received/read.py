@@ -1,20 +1,21 @@
 """Opening a crate from elsewhere: hostile until shown otherwise, and then still a program."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from samerun.code import later
-from samerun.display.screen import additions
+from samerun.code.known import KnownFile, read
+from samerun.display.screen import additions, from_folder
 from samerun.errors import RecordError
 from samerun.export import metadata, record, sources
 from samerun.export.packing import MANIFEST, check_sums
 from samerun.export.sources import Sources
 from samerun.received import safety, trust
-from samerun.received.safety import USUAL, Limits, refuse
+from samerun.received.safety import USUAL, Limits, refuse, shown
+from samerun.received.shape import shaped
 from samerun.recorded import RecordedRun
-from samerun.trace import FOLDER, Trace, from_json
+from samerun.trace import ADDED, FOLDER, Trace
 
 NEEDED = (metadata.NAME, record.NAME, MANIFEST, f"{FOLDER}/trace.json")
 LARGEST_TEXT = 64 * safety.MEGABYTE  # of what is read whole
@@ -28,7 +29,10 @@ class Crate:
     clone : a repository with its commit, and the files of data that it brings
     states : one trace for every state of the code that is executed, that of the run first
     changed : of each of them the paths that its patch changes
+    sizes : of each of them the number of its files
     commands : the traces whose commands are executed: that of the run, then what was added to it
+    later : files that were imported after a start and that are not so in the code, by their paths
+    data : the paths of the files of data that it brings
     """
 
     path: Path
@@ -36,7 +40,10 @@ class Crate:
     clone: Path
     states: tuple[Trace, ...]
     changed: tuple[tuple[str, ...], ...]
+    sizes: tuple[int, ...]
     commands: tuple[Trace, ...]
+    later: Mapping[str, bytes]
+    data: tuple[str, ...]
 
 
 def read_crate(path: Path, folder: Path, limits: Limits = USUAL) -> Crate:
@@ -60,24 +67,57 @@ def read_crate(path: Path, folder: Path, limits: Limits = USUAL) -> Crate:
         )
     check_sums(sums, _whole(unpacked / MANIFEST))
     _check_metadata(_whole(unpacked / metadata.NAME))
-    trace = _trace(unpacked / FOLDER)
+    traces = _traces(unpacked / FOLDER)
     files = _arranged(unpacked, folder / "files")
-    run, said = record.read(_whole(unpacked / record.NAME), trace, files)
-    added = _additions(files / FOLDER)
-    states = record.states(trace, added)
-    if len(states) != len(said.codes):
-        raise refuse(f"{len(states)} states of the code were executed, it holds {len(said.codes)}")
-    for one in (trace, *added):
-        place, _ = record.places(record.state_of(one, states))
-        here = f"{place}/"
-        trust.check(one, [name.removeprefix(here) for name in sums if name.startswith(here)])
+    run, said = record.read(_whole(unpacked / record.NAME), traces[0], files)
+    states = record.states(traces[0], traces[1:])
+    if len(states) != len(said):
+        raise refuse(f"{len(states)} states of the code were executed, it holds {len(said)}")
+    codes = [_below(f"{record.places(number)[0]}/", sums) for number in range(len(states))]
+    brought = _below("data/", sums)
+    late: dict[str, bytes] = {}
+    for number, trace in enumerate(traces):
+        code = codes[record.state_of(trace, states)]
+        trust.check(trace, code)
+        trust.check_data(trace, code)
+        late |= _later(trace, files / FOLDER / (f"{ADDED}{number}" if number else ""), code)
+    trust.check_brought(brought, run.trace)
     clone = folder / "clone"
     changed = [
         _rebuilt(unpacked, number, state, code, clone)
-        for number, (state, code) in enumerate(zip(states, said.codes, strict=True))
+        for number, (state, code) in enumerate(zip(states, said, strict=True))
     ]
     _bring_data(unpacked / "data", clone)
-    return Crate(path, run, clone, tuple(states), tuple(changed), (trace, *added))
+    return Crate(
+        path,
+        run,
+        clone,
+        tuple(states),
+        tuple(changed),
+        tuple(map(len, codes)),
+        tuple(traces),
+        late,
+        tuple(brought),
+    )
+
+
+def _below(folder: str, sums: Mapping[str, str]) -> dict[str, str]:
+    """Return the files of a folder of the crate, by their paths in it, with their sums."""
+    return {n.removeprefix(folder): digest for n, digest in sums.items() if n.startswith(folder)}
+
+
+def _later(trace: Trace, stored: Path, code: Mapping[str, str]) -> dict[str, bytes]:
+    """Return what the crate puts in the place of code, or beside it: it will be executed, too."""
+    found = {}
+    for file in trace.files:
+        if file.held != later.FILES:
+            continue
+        place = stored / later.FILES / file.path
+        if not place.is_file() or read(place).sha256 != file.sha256:
+            raise refuse(f"it does not hold {shown(file.path)} as it was imported")
+        if code.get(file.path) != file.sha256:
+            found[file.path] = _whole(place)
+    return found
 
 
 def _rebuilt(
@@ -96,10 +136,13 @@ def _rebuilt(
 
 
 def _whole(path: Path) -> bytes:
-    size = path.stat().st_size
-    if size > LARGEST_TEXT:
-        raise refuse(f"{path.name} has {size / safety.MEGABYTE:.0f} MB")
+    _check_size(path)
     return path.read_bytes()
+
+
+def _check_size(path: Path) -> None:
+    if (size := path.stat().st_size) > LARGEST_TEXT:
+        raise refuse(f"{path.name} has {size / safety.MEGABYTE:.0f} MB")
 
 
 def _check_metadata(content: bytes) -> None:
@@ -108,33 +151,29 @@ def _check_metadata(content: bytes) -> None:
         entities: Mapping[str, object] = metadata.read(content)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RecordError(f"{metadata.NAME} cannot be read: {error}. It was altered.") from None
-    if not set(metadata.PROFILES) <= entities.keys():
+    if metadata.PROFILE not in entities:
         raise RecordError(
-            f"This crate does not follow the profile {', '.join(metadata.PROFILES)}: it is no "
-            "recorded run."
+            f"This crate does not follow the profile {metadata.PROFILE}: it is no recorded run."
         )
 
 
-def _trace(folder: Path) -> Trace:
-    patch, packages = folder / "changes.patch", folder / "packages.txt"
-    try:
-        text = _whole(folder / "trace.json").decode()
-        json.loads(text)  # a RecursionError comes from here, and not from within
-        trace = from_json(
-            text,
-            _whole(patch) if patch.exists() else b"",
-            tuple(_whole(packages).decode().splitlines()) if packages.exists() else (),
-        )
-        return replace(trace, files=(*trace.files, *later.read(folder)))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RecordError(f"The trace of this crate cannot be read: {error}.") from None
+def _traces(folder: Path) -> list[Trace]:
+    """Return the trace of a run, and those of the commands that added to it, such as an evaluation.
 
-
-def _additions(folder: Path) -> list[Trace]:
-    """Return the traces of the commands that added to the run, such as an evaluation."""
+    What was added is numbered from 1.
+    """
+    for path in folder.rglob("*"):
+        if path.is_file():
+            _check_size(path)
     try:
-        return additions(folder)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        found = [from_folder(folder), *additions(folder)]
+        for number in range(len(found)):
+            place = folder / (f"{ADDED}{number}" if number else "")
+            shaped(Trace, (place / "trace.json").read_bytes())
+            if (listed := place / later.LISTED).exists():
+                shaped(tuple[KnownFile, ...], listed.read_bytes())
+        return found
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise RecordError(f"The trace of this crate cannot be read: {error}.") from None
 
 

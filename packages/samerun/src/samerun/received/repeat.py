@@ -13,7 +13,7 @@ from samerun.export.sources import ALONE
 from samerun.process.ending import cancelled_by_signals
 from samerun.process.variables import variables_set
 from samerun.received.read import Crate, read_crate
-from samerun.received.sandbox import Sandbox, data_folders, sandbox
+from samerun.received.sandbox import Sandbox, data_files, sandbox
 from samerun.reproduce import leftovers, repeat, view
 from samerun.reproduce.repeat import Outcome
 from samerun.store.tracking import use_store
@@ -22,7 +22,8 @@ from samerun.trace import Trace
 if TYPE_CHECKING:
     from rich.console import Console
 
-MOST_LINES = 60  # of a patch on the screen
+MOST_LINES = 60  # of changes on the screen
+SETTINGS = (".cfg", ".ini", ".json", ".toml", ".yaml", ".yml")  # data that may steer a program
 WITH_SANDBOX = "bubblewrap: no network, not your home, it writes to a folder of its own alone"
 
 
@@ -62,14 +63,13 @@ def reproduce(
             crate = read_crate(path, folder)
         except RecordError as error:  # it may quote a stranger
             raise RecordError(printable(str(error))) from None
-        repository = crate.clone / ".git"
-        readable = [repository]
+        readable = [crate.clone / ".git"]
         for trace in crate.commands:
-            readable += data_folders(trace, os.environ)
+            readable += data_files(trace, os.environ)
         locked_in = sandbox(readable, clones, Path.home())
         _show(crate, locked_in, clones, console)
         if not yes:
-            _ask(console)
+            _ask(crate, console)
         use_store()
         with cancelled_by_signals(), view.progress(console) as said:
             return repeat.reproduce(
@@ -94,19 +94,38 @@ def _show(crate: Crate, locked_in: Sandbox, clones: Sequence[Path], console: "Co
     rows = [("run", f"{run.name} ({run.run_id[:8]}), started {run.trace.started}")]
     for trace in crate.commands:
         rows += _command(trace)
-    for state, changed in zip(crate.states, crate.changed, strict=True):
-        rows += [("code", _origin(state, clones)), ("changes", ", ".join(changed) or "none")]
+    for state, changed, size in zip(crate.states, crate.changed, crate.sizes, strict=True):
+        rows.append(("code", f"{_origin(state, clones)}: {_count(size, 'file')}"))
+        rows.append(("changes", ", ".join(changed) or "none"))
+    if crate.later:
+        rows.append(("and instead", ", ".join(crate.later)))
+    if crate.data:
+        rows.append(("data", ", ".join(crate.data)))
     without = f"NONE, {locked_in.why_not}. It can read, change and send what you can."
     rows.append(("sandbox", WITH_SANDBOX if locked_in.words else without))
     for name, value in rows:
         grid.add_row(name, Text(printable(value)))
     console.print(Text(f"{crate.path} holds a program, and this will be executed:", style="bold"))
     console.print(grid)
-    lines = [line for state in crate.states for line in readable_lines(state.patch)]
+    lines = list(_lines(crate))
     for line in lines[:MOST_LINES]:
         console.print(Text(f"  {printable(line)}", style="dim"))
     if more := lines[MOST_LINES:]:
-        console.print(f"  ... {len(more)} more lines: changes.patch below trace/ in the crate")
+        console.print(
+            f"  ... {len(more)} more lines: in the crate, changes.patch and later/ below trace/, "
+            "and data/"
+        )
+
+
+def _lines(crate: Crate) -> Iterator[str]:
+    """Yield what is executed beside the commits: changes, and files that come in addition."""
+    for state in crate.states:
+        yield from readable_lines(state.patch)
+    settings = [path for path in crate.data if path.lower().endswith(SETTINGS)]
+    brought = {path: (crate.clone / path).read_bytes() for path in settings}
+    for path, content in (dict(crate.later) | brought).items():
+        yield f"+++ {path}"
+        yield from (f"+{line}" for line in content.decode(errors="replace").split("\n"))
 
 
 def _command(trace: Trace) -> list[tuple[str, str]]:
@@ -141,12 +160,21 @@ def _origin(state: Trace, clones: Sequence[Path]) -> str:
     return f"commit {revision[:12]}, which no clone here has: all of it is the crate's"
 
 
-def _ask(console: "Console") -> None:
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _ask(crate: Crate, console: "Console") -> None:
+    from rich.text import Text
+
     if not sys.stdin.isatty():
         raise RecordError(
             "A crate is executed when somebody has said so. Look at what stands above, then add "
             "--yes."
         )
-    console.print("Execute it? [y/N] ", end="")
+    what = [_count(len(crate.commands), "command"), _count(sum(crate.sizes), "file") + " of code"]
+    if crate.later:
+        what.append(f"{len(crate.later)} that came later")
+    console.print(Text(f"Execute {', '.join(what)}? [y/N] "), end="")
     if input().strip().lower() not in ("y", "yes"):
         raise RecordError("Nothing was executed.")

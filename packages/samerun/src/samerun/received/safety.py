@@ -70,7 +70,7 @@ def check_name(name: str) -> None:
             raise refuse(f"the path {shown(name)} is written in a way that systems read otherwise")
         if any(c in '\\:*?"<>|' or not c.isprintable() for c in part):
             raise refuse(f"the path {shown(name)} has characters that a system may not take")
-        if FOLDED_IN_GIT.fullmatch(_folded(part)):
+        if FOLDED_IN_GIT.fullmatch(folded(part)):
             raise refuse(f"the path {shown(name)} is one of git's own")
         if DEVICES.fullmatch(part):
             raise refuse(f"the path {shown(name)} is a device on Windows")
@@ -78,7 +78,7 @@ def check_name(name: str) -> None:
         raise refuse(f"the path {shown(name)} is too long")
 
 
-def _folded(part: str) -> str:
+def folded(part: str) -> str:
     """Return a name as systems compare it: without case, without what has no width."""
     normal = unicodedata.normalize("NFKC", part)
     return "".join(c for c in normal if unicodedata.category(c) != "Cf").casefold()
@@ -119,14 +119,14 @@ def _checked(
         _check_kind(info, folder)
         if folder:
             continue
-        if (same := _folded(name)) in taken:
+        if (same := folded(name)) in taken:
             raise refuse(f"{shown(name)} and {shown(taken[same])} are one file on some systems")
         taken[same] = name
         members[name] = info
     _check_sizes(list(members.values()), packed, limits)
     for name in members:
         for around in PurePosixPath(name).parents:
-            if _folded(around.as_posix()) in taken:
+            if folded(around.as_posix()) in taken:
                 raise refuse(f"{shown(around.as_posix())} is a file and a folder")
     return members
 

@@ -5,6 +5,7 @@ But code alone runs, in its own folder: no other program, no variable that loads
 how git treats files, no place outside.
 """
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,7 @@ from samerun.export.sources import LINK, PLAIN, PROGRAM, SUBMODULE
 from samerun.machine.description import VARIABLES
 from samerun.process.variables import LIBRARIES
 from samerun.received import patches
-from samerun.received.safety import MEGABYTE, check_name, refuse, shown
+from samerun.received.safety import MEGABYTE, check_name, folded, refuse, shown
 from samerun.trace import Trace
 
 # Of those that a trace records, these load other code into every program, or steer its loader.
@@ -23,6 +24,8 @@ LOADERS = ("LD_PRELOAD", "GLIBC_TUNABLES")
 LARGEST_RESULT = 256 * MEGABYTE  # of the binary files that a patch makes; a run stores 20 MB of one
 # They decide what git does with other files.
 OF_GIT = (".gitattributes", ".gitmodules", ".lfsconfig")
+# What Python imports, on some system, wherever it lies beside a script.
+IMPORTABLE = (".py", ".pyw", ".pyc", ".so", ".pyd", ".dylib", ".dll")
 CODE_OF_THE_PROJECT = ("imported", "configuration", "imported later")
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 REMOTE = re.compile(
@@ -30,8 +33,20 @@ REMOTE = re.compile(
     r"|(?:/|[A-Za-z]:[\\/])[^\x00-\x1f]*"  # a clone of a clone on the same disk
 )
 MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
-# In an argument; a ~ before a key is Hydra's way to leave it out.
-ELSEWHERE = re.compile(r"(?:^|[=:,\[({'\"\s])(?:/|[A-Za-z]:[\\/]|\\\\)|[=:,\[({'\"\s]~|\w://")
+OPTION = re.compile(r"(?:-[A-Za-z][\w-]*|--[A-Za-z][\w.-]*|-\.?\d[\w.+-]*)(?:=|$)")
+KEY = re.compile(r"(?:\+{0,2}|~)[A-Za-z_][\w./@-]*(?:=|$)")
+BETWEEN = re.compile(r"[=:,\[\](){}'\"\s]")  # pieces of a value, such as a list
+# Words, numbers, and paths that lead down. Not ~, $, @ and \, by which programs reach elsewhere.
+PIECE = re.compile(r"(?:[\w+%#?*-][\w.+%#?*@-]*|\.[\w.]*)(?:/[\w.+%#?*@-]+)*/?")
+UPWARDS = re.compile(r"(?:^|/)\.\.+(?:/|$)")
+# Of Hydra's own settings, those that name folders and say how much is printed. Others set
+# variables, or name what is to be called.
+OF_HYDRA = (
+    *("hydra.run.dir", "hydra.job.name", "hydra.job.chdir", "hydra.output_subdir"),
+    *("hydra.verbose", "hydra/job_logging", "hydra/hydra_logging", "hydra/output"),
+)
+RERUN = "--experimental-rerun"  # of Hydra's: it unpickles a file, and may be abbreviated
+CALLS = ("_target_", "class_path")
 
 
 def check(trace: Trace, code: Iterable[str]) -> None:
@@ -51,6 +66,29 @@ def check(trace: Trace, code: Iterable[str]) -> None:
         _check_command(trace, set(code))
 
 
+def check_data(trace: Trace, code: Mapping[str, str]) -> None:
+    """Refuse data that would take the place of code, or be imported as such.
+
+    code : the SHA-256 of the project's files, by their paths
+    """
+    known = {folded(path): digest for path, digest in code.items()}
+    for file in trace.files:
+        if file.kind != "data" or known.get(folded(file.path)) == file.sha256:
+            continue
+        if folded(file.path) in known:
+            raise refuse(f"{shown(file.path)} is code and, with other content, data")
+        if file.path.lower().endswith(IMPORTABLE) or _of_git(file.path):
+            raise refuse(f"{shown(file.path)} is among its data, and is code")
+
+
+def check_brought(data: Mapping[str, str], trace: Trace) -> None:
+    """Refuse files that are given as data, by their paths and sums, and are not the run's."""
+    named = {(file.path, file.sha256) for file in trace.files if file.kind == "data"}
+    for path, digest in data.items():
+        if (path, digest) not in named:
+            raise refuse(f"{shown(path)} is given as data, and the run did not read it")
+
+
 def check_patch(changes: Mapping[str, tuple[str | None, str | None]]) -> None:
     """Refuse a patch that does more than to change plain files.
 
@@ -58,11 +96,15 @@ def check_patch(changes: Mapping[str, tuple[str | None, str | None]]) -> None:
     """
     for path, modes in changes.items():
         check_name(path)
-        if PurePosixPath(path.casefold()).name in OF_GIT:
+        if _of_git(path):
             raise refuse(f"its patch changes {shown(path)}, by which git treats other files")
         for mode in modes:
             if mode:
                 check_modes({path: mode})
+
+
+def _of_git(path: str) -> bool:
+    return PurePosixPath(folded(path)).name in OF_GIT
 
 
 def check_size(patch: bytes) -> None:
@@ -168,10 +210,37 @@ def _module(trace: Trace, start: list[str]) -> str | None:
 
 
 def _check_argument(word: str) -> None:
-    """Refuse an argument that leads out of the project, or has something else called."""
+    """Refuse an argument that may lead out of the project, or have something else called.
+
+    The code may be known and trusted, and only its arguments be a stranger's.
+    """
     if any(not c.isprintable() for c in word):
         raise refuse(f"the argument {shown(word)} has control characters")
-    if ELSEWHERE.search(word) or ".." in re.split(r"[/\\=,]", word):
-        raise refuse(f"the argument {shown(word)} leads to a place outside of the project")
-    if "_target_" in word:
+    name = (OPTION.match(word) or KEY.match(word) or [""])[0].removesuffix("=")
+    pieces = BETWEEN.split(word[len(name) :])
+    unnamed = ("=" in word or word.startswith(("-", "~"))) and not name
+    if unnamed or _is_home(word) or not all(map(_stays, [name, *pieces])):
+        raise refuse(
+            f"the argument {shown(word)} may lead to a place outside of the project. Expected: "
+            "names, numbers, words and paths below the project"
+        )
+    key = name.lstrip("+~")
+    if re.search(r"(?:^|@)hydra\b", key) and key not in OF_HYDRA:
+        raise refuse(f"the argument {shown(word)} changes how Hydra starts the script")
+    if len(name) > 2 and RERUN.startswith(name):
+        raise refuse(f"the argument {shown(word)} would have Hydra unpickle a file")
+    if any(what in word for what in CALLS):
         raise refuse(f"the argument {shown(word)} names what is to be called")
+
+
+def _is_home(word: str) -> bool:
+    """Say whether a word is no way of Hydra's to leave a key out, but the home of a user here."""
+    user = word.partition("/")[0]
+    home = os.path.expanduser(user)
+    return home != user and os.path.isdir(home)
+
+
+def _stays(piece: str) -> bool:
+    """Say whether a piece of an argument is a word, or a path that stays below its folder."""
+    plain = piece.lstrip("+~") if KEY.fullmatch(piece) else piece
+    return not plain or bool(PIECE.fullmatch(plain) and not UPWARDS.search(plain))
