@@ -102,6 +102,7 @@ def store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from samerun.store import tracking as store
 
     warm.write_without_waiting()
+    warm.know_the_schema()
     template = tmp_path_factory.mktemp("store") / "mlflow.db"
     store.create_store(template)
     return template

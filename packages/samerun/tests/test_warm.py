@@ -9,7 +9,9 @@ import pytest
 import warm
 
 SHOW = """\
-import __main__, json, os, sys
+import __main__, atexit, json, os, sys, threading
+atexit.register(print, "done at the end")
+threading.Timer(0.1, print, ["said by a thread"]).start()
 shown = {
     "argv": sys.argv, "typed": sys.orig_argv[1:], "cwd": os.getcwd(), "path": sys.path,
     "name": __name__, "main": vars(__main__) is globals(), "file": globals().get("__file__"),
@@ -21,7 +23,9 @@ print(json.dumps(shown, indent=1, ensure_ascii=False))
 print("and an error", file=sys.stderr)
 if sys.argv[-1] == "raise":
     raise ValueError("raised")
-sys.exit({"three": 3, "word": "ended so"}.get(sys.argv[-1], 0))
+if sys.argv[-1] == "stop":
+    raise KeyboardInterrupt
+sys.exit({"three": 3, "word": "ended so", "nothing": None}.get(sys.argv[-1], 0))
 """
 
 
@@ -29,7 +33,15 @@ sys.exit({"three": 3, "word": "ended so"}.get(sys.argv[-1], 0))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="fresh processes there")
 @pytest.mark.parametrize(
     ("start", "last"),
-    [("script", "well"), ("script", "three"), ("script", "raise"), ("-m", "word"), ("-c", "three")],
+    [
+        ("script", "well"),
+        ("script", "three"),
+        ("script", "raise"),
+        ("script", "stop"),
+        ("-m", "word"),
+        ("-m", "nothing"),
+        ("-c", "three"),
+    ],
 )
 def test_a_warm_process_does_what_a_fresh_one_does(start: str, last: str, tmp_path: Path) -> None:
     folder = tmp_path / "mön folder"
@@ -48,6 +60,7 @@ def test_a_warm_process_does_what_a_fresh_one_does(start: str, last: str, tmp_pa
         cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8",
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (fresh.returncode, fresh.stdout)
+    assert done.stdout.endswith("said by a thread\ndone at the end\n")
     assert done.stderr.splitlines()[-1] == fresh.stderr.splitlines()[-1]
     assert done.stderr.startswith("and an error\n")
 
