@@ -390,10 +390,14 @@ def test_results_are_shown_with_their_intervals_and_whether_it_is_more_than_chan
 
 
 @pytest.mark.parametrize(
-    ("flipped", "larger"), [(range(20), True), ([*range(3), *range(90, 92)], False)]
+    ("flipped", "larger", "said"),
+    [
+        (range(20), True, "20 that A alone has right, 0 that B alone has; McNemar's p = 1.9e-06"),
+        ([0, 1, 2, 90, 91], False, "3 that A alone has right, 2 that B alone has; McNemar's p = 1"),
+    ],
 )
 def test_kept_predictions_are_compared_in_pairs(
-    base: RecordedRun, tmp_path: Path, flipped: object, larger: bool
+    base: RecordedRun, tmp_path: Path, flipped: object, larger: bool, said: str
 ) -> None:
     """The second run is wrong on rows that the first has right; 90 to 99 the first has wrong."""
     runs = []
@@ -409,7 +413,45 @@ def test_kept_predictions_are_compared_in_pairs(
         )
     (outcome,) = outcomes(compare(*runs))
     assert outcome.larger_than_chance is larger
-    assert outcome.by.startswith("paired: 20 and 0" if larger else "paired: 3 and 2")
+    assert outcome.by == f"paired, 100 rows: {said}"
+
+
+@pytest.mark.parametrize("spoilt", [0, 1])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"label,predicted\n",
+        b"label,predicted\n" + b"\xe9,0\n" * 100,
+        b"label,predicted\n" + b"0,0\n" * 89 + b"0,1\n" * 11,
+        b"label,predicted\n" + b"0,0\n" * 90,
+        b"label,said\n" + b"0,0\n" * 90 + b"0,1\n" * 10,
+        b"label,predicted\n" + b"0,0\n" * 90 + b"0,1,1\n" * 10,
+        b"label,predicted\n" + b"0," + b"9" * 200_000 + b"\n",
+    ],
+    ids=["a header", "no UTF-8", "another model", "other rows", "names", "columns", "large"],
+)
+def test_predictions_that_are_not_those_of_the_accuracy_are_not_compared(
+    base: RecordedRun, tmp_path: Path, spoilt: int, text: bytes
+) -> None:
+    runs = []
+    for number, right in enumerate((90, 80)):
+        folder = tmp_path / str(number) / "predictions"
+        folder.mkdir(parents=True)
+        kept = as_csv([0] * 100, [0] * right + [1] * (100 - right)).encode()
+        (folder / "test.csv").write_bytes(text if number == spoilt else kept)
+        files = tmp_path / str(number)
+        runs.append(replace(scored(base, 100, test_accuracy=right / 100), files=files))
+    (outcome,) = outcomes(compare(*runs))
+    assert outcome.by.startswith("unpaired, 100 and 100 rows")
+    kept = as_csv([0] * 100, [0] * (90, 80)[spoilt] + [1] * (10, 20)[spoilt])
+    (runs[spoilt].files / "predictions" / "test.csv").write_text(kept, encoding="utf-8")
+    (outcome,) = outcomes(compare(*runs))
+    assert outcome.by.startswith("paired, 100 rows: 10 that A alone has right, 0 that B")
+    errors = [
+        replace(run, metrics={"test_error_rate": [(1, (10, 20)[i] / 100)]})
+        for i, run in enumerate(runs)
+    ]
+    assert outcomes(compare(*errors))[0].by.startswith("paired, 100 rows: 10 that A alone")
 
 
 def everything_differs(base: RecordedRun) -> Comparison:
@@ -428,11 +470,63 @@ def everything_differs(base: RecordedRun) -> Comparison:
 
 def test_all_of_it_fits_on_one_screen_of_80_columns_in_plain_letters(base: RecordedRun) -> None:
     printed = list(view.lines(view.Shown(everything_differs(base))))
-    assert len(printed) <= 50
+    assert len(printed) <= 40
     assert max(map(len, printed)) <= 80
     assert "\x1b" not in "".join(printed)
     assert "".join(printed).replace("é", "").isascii()
     assert sum("more: --json shows all" in line for line in printed) >= 2
+
+
+@pytest.mark.parametrize("likely", [True, False])
+@pytest.mark.parametrize("rows", [0, 400])
+@pytest.mark.parametrize("notes", [0, 1, 300])
+def test_however_much_differs_it_stays_on_one_screen(
+    base: RecordedRun, likely: bool, rows: int, notes: int
+) -> None:
+    everything = everything_differs(base)
+    lines = ("diff --git a/a b/a", *(f"+{'z' * 200}" for _ in range(500)))
+    code = [
+        Cause("code", f"file{n}.py", "a" * 90, "b" * 90, unlikely=n % 3 == 0, detail=lines)
+        for n in range(60)
+    ]
+    scores = {f"val_acc_{n}": [(0, n / 400), *((0, v + 0.25) for v in range(99))] for n in range(9)}
+    data = Data("rocks", "d" * 32, "memory", rows={"val": rows})
+    runs = [
+        replace(
+            run, metrics=run.metrics | values, trace=replace(run.trace, data=data), params=params
+        )
+        for run, values, params in (
+            (everything.first, scores, {f"p{n}": "x" * 500 for n in range(70)}),
+            (everything.second, {n: [(0, 0.5)] for n in scores}, {}),
+        )
+    ]
+    found = compare(*runs)
+    causes = (*code, *found.causes)
+    found = replace(
+        found, causes=tuple(c for c in causes if likely or c.unlikely), weights=everything.weights
+    )
+    said = tuple(f"The data file {'/très loin' * 90} {n} is not here." for n in range(notes))
+    printed = list(view.lines(view.Shown(found, notes=said)))
+    assert len(printed) <= 40
+    assert max(map(len, printed)) <= 80
+    assert sum("more: --json shows all" in line for line in printed) >= 2
+    assert sum("+zzz" in line for line in printed) >= 2  # the likeliest cause is shown with lines
+    assert sum(line.startswith("Note:") for line in printed) == min(notes, 1)
+    tree = list(view.lines(view.Shown(found, with_tree=True, notes=said)))
+    assert len(tree) <= 40
+
+
+def test_a_step_with_many_values_and_many_notes_say_how_many_more_there_are(
+    base: RecordedRun,
+) -> None:
+    one, other = (
+        replace(base, metrics={"loss": [(0, n + add) for n in range(3000)]}) for add in (0.0, 0.5)
+    )
+    notes = tuple(f"The data file {n} is not here." for n in range(9))
+    printed = list(view.lines(view.Shown(compare(one, other), notes=notes)))
+    text = " ".join(" ".join(printed).split())
+    assert "0.0, 1.0, 2.0 and 2997 more -> 0.5, 1.5, 2.5 and 2997 more (by 5.0e-01)" in text
+    assert printed[-2:] == ["Note: The data file 4 is not here.", "  and 4 more: --json shows all"]
 
 
 def test_json_holds_all_of_it_and_is_json(base: RecordedRun) -> None:

@@ -2,19 +2,23 @@
 
 import argparse
 import io
+import json
 import math
+import sys
 from dataclasses import replace
 
 import pytest
 from rich.console import Console
 from test_verdict import RUN, metrics
 
+from samerun import cli
 from samerun.code.known import KnownFile
 from samerun.compare.comparison import compare
+from samerun.data import Data
 from samerun.recorded import RecordedRun
 from samerun.reproduce import judging, view
 from samerun.reproduce.cli import seconds
-from samerun.reproduce.repeat import Outcome
+from samerun.reproduce.repeat import Outcome, Said
 
 TRIAL = replace(RUN, tags={"mlflow.parentRunId": "0" * 32})
 
@@ -54,7 +58,7 @@ def test_a_trial_that_was_pruned_is_compared_up_to_where_it_ended() -> None:
     longer = replace(longer, weights={"trees.npz": "v" * 64})
     found, reason = kind(TRIAL, longer)
     assert found == "not verified"
-    assert "after step 3" in reason and "6 values of metrics are the same" in reason
+    assert "after step 3" in reason and "the same, bit for bit: 6 values" in reason
     assert kind(RUN, longer)[0] == "different"  # it is no trial
 
     other = metrics(longer, val_accuracy=[(1, 0.75), (2, 0.81), (3, 0.9), (4, 0.95)])
@@ -69,7 +73,7 @@ def test_of_a_pruned_trial_neither_times_nor_what_is_no_number_are_differences()
     longer = {"loss": [(1, float("nan")), (2, 0.1)], "epoch_time": [(1, 1.3), (2, 1.5)]}
     found, reason = kind(trial, replace(RUN, metrics=longer))
     assert found == "not verified", reason
-    assert "after step 1," in reason and "1 value of metrics is the same" in reason
+    assert "after step 1;" in reason and "the same, bit for bit: 1 value of" in reason
 
 
 def test_a_value_that_only_the_pruned_trial_has_is_a_difference() -> None:
@@ -77,6 +81,17 @@ def test_a_value_that_only_the_pruned_trial_has_is_a_difference() -> None:
     found, reason = kind(TRIAL, replace(RUN, metrics=longer))
     assert found == "different"
     assert "train_deviance at step 1, which only the first run has" in reason
+
+
+def test_what_makes_a_difference_prove_nothing_does_so_of_a_pruned_trial_too() -> None:
+    longer = {name: [*points, (4, 0.5)] for name, points in RUN.metrics.items()}
+    other = replace(RUN, metrics=longer | {"val_accuracy": [(1, 0.75), (2, 0.81), (4, 0.5)]})
+    found, reason = kind(TRIAL, other)
+    assert found == "different" and "Nothing that the traces hold differs" in reason
+    assert kind(TRIAL, other, "a.bin is not to be had.")[0] == "not verified"
+    data = replace(other, trace=replace(RUN.trace, data=Data("wine", "e" * 32, "memory")))
+    assert kind(TRIAL, data)[1].startswith("The data differ")
+    assert kind(TRIAL, replace(other, status="FAILED"))[0] == "not verified"
 
 
 def test_a_trial_that_came_to_its_end_is_judged_like_any_run() -> None:
@@ -115,6 +130,31 @@ def test_all_of_it_is_on_one_screen() -> None:
     assert "and 42 more" in text and "- and 4 more" in text
 
 
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_however_much_differs_it_stays_on_one_screen(width: int) -> None:
+    long = "x" * 3000
+    rows = tuple(judging.Measured(f"m{n} {long}", 1.0, 2.0, 3, 1) for n in range(500))
+    outcome = Outcome("1" * 32, "2" * 32, "different", f"{long}\n" * 90, {}, rows, (long,) * 500)
+    printed = io.StringIO()
+    view.show(outcome, Console(file=printed, width=width))
+    assert len(printed.getvalue().splitlines()) <= 40
+    assert max(map(len, printed.getvalue().splitlines())) <= width
+
+
+def test_json_of_values_that_are_no_numbers_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = (judging.Measured("loss", math.nan, -math.inf, 3, 1),)
+    view.print_json(Outcome("1" * 32, "2" * 32, "different", "é", {"run": 1.5}, rows, ("c",)))
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    read = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert read["metrics"] == [
+        {"name": "loss", "was": "nan", "now": "-inf", "steps": 3, "differing": 1}
+    ]
+    assert (read["causes"], read["seconds"], read["reason"]) == (["c"], {"run": 1.5}, "é")
+
+
 def test_a_name_cannot_steer_the_terminal() -> None:
     assert "\x1b" not in shown(metrics(RUN, **{"\x1b[31mred [bold]": [(0, 0.5)]}))
 
@@ -125,6 +165,36 @@ def test_times_of_the_machine_are_no_rows() -> None:
         "train_deviance",
         "val_accuracy",
     ]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+@pytest.mark.parametrize("json_wanted", [True, False])
+def test_a_console_that_lacks_letters_shows_the_verdict_all_the_same(
+    encoding: str, json_wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = (judging.Measured("précision β", 0.5, 0.25, 3, 1),)
+    outcome = Outcome("1" * 32, "2" * 32, "different", "Ŝanĝita: β", {}, rows, ("kaŭzo",))
+
+    def reproduced(run: RecordedRun, clones: list, timeout: float | None, said: Said) -> Outcome:
+        said("code", "")
+        said("code", "ŝanĝita")
+        return outcome
+
+    monkeypatch.setattr("samerun.reproduce.repeat.reproduce", reproduced)
+    monkeypatch.setattr("samerun.recorded.read_run", lambda run_id: RUN)
+    printed = {name: io.TextIOWrapper(io.BytesIO(), encoding) for name in ("stdout", "stderr")}
+    for name, stream in printed.items():
+        monkeypatch.setattr(sys, name, stream)
+    assert cli.main(["reproduce", "1" * 32, *(["--json"] if json_wanted else [])]) == 1
+    for stream in printed.values():
+        stream.flush()
+    said = printed["stdout"].buffer.getvalue().decode(encoding)
+    if json_wanted:
+        assert json.loads(said)["causes"] == ["kaŭzo"]
+    else:
+        assert "different" in said and "- ka?zo" in said
+    there = printed["stderr" if json_wanted else "stdout"].buffer.getvalue()
+    assert b"?an?ita" in there
 
 
 @pytest.mark.parametrize(

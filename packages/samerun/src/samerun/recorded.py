@@ -1,6 +1,8 @@
 """A recorded run as a whole, wherever it was read from: what it was, and how it came out."""
 
+import functools
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +26,8 @@ Points = list[tuple[int, float]]  # steps and values of a metric, as they were l
 class RecordedRun:
     """A run and its outcome.
 
-    weights : digests of the files with what it learned, by their paths among the artifacts; equal
-        for equal weights, see `samerun.compare.weights`
+    weights : digests of the files with what it learned, by their paths among the artifacts; see
+        `samerun.compare.weights` for what they tell apart
     files : a folder with its artifacts. Not to be written to: it may be that of the store
     """
 
@@ -84,13 +86,8 @@ _downloads: list[tempfile.TemporaryDirectory[str]] = []  # removed when this pro
 
 def _local(client: "MlflowClient", run: "Run") -> Path:
     """Return a folder with a run's artifacts: that of a local store, or a download."""
-    address = urlsplit(run.info.artifact_uri)
-    if address.scheme == "file":
-        return Path(url2pathname(address.path))
-    download = tempfile.TemporaryDirectory()
-    _downloads.append(download)
-    with no_progress_bars():
-        return Path(client.download_artifacts(run.info.run_id, "", download.name))
+    download = functools.partial(client.download_artifacts, run.info.run_id, "")
+    return _folder(run.info.artifact_uri, download)
 
 
 def models(client: "MlflowClient", run: "Run") -> list[tuple[Path, str]]:
@@ -100,13 +97,17 @@ def models(client: "MlflowClient", run: "Run") -> list[tuple[Path, str]]:
     folders = []
     for output in run.outputs.model_outputs if run.outputs else ():
         model = client.get_logged_model(output.model_id)
-        address = urlsplit(model.artifact_location)
-        if address.scheme == "file":
-            folder = Path(url2pathname(address.path))
-        else:
-            download = tempfile.TemporaryDirectory()
-            _downloads.append(download)
-            with no_progress_bars():
-                folder = Path(download_artifacts(model.model_uri, dst_path=download.name))
-        folders.append((folder, f"{model.name}/"))
+        download = functools.partial(download_artifacts, model.model_uri)
+        folders.append((_folder(model.artifact_location, download), f"{model.name}/"))
     return folders
+
+
+def _folder(uri: str, download: Callable[..., str]) -> Path:
+    """Return the folder that an address names: one on this disk, or a download of it."""
+    address = urlsplit(uri)
+    if address.scheme == "file":
+        return Path(url2pathname(address.path))
+    to = tempfile.TemporaryDirectory()
+    _downloads.append(to)
+    with no_progress_bars():
+        return Path(download(dst_path=to.name))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 
 from samerun.code.known import KnownFile
+from samerun.compare.results import OF_THE_RECORD
 from samerun.config import leaves
 from samerun.machine import locked
 from samerun.machine.description import VARIABLES
@@ -28,8 +29,6 @@ OF_THE_MACHINE = frozenset({ARITHMETIC, THREADS, MACHINE})
 FINGERPRINT = "arithmetic"  # the one cause that says that bits differ, and not why
 LOCK = "uv.lock"
 NONE = "none"  # where one of the two has nothing of the kind
-# Values of a configuration that say where a run is kept, and not what it does.
-OF_THE_RECORD = frozenset({"experiment", "run_name"})
 # Packages in whose results the numbers of an experiment lie.
 COMPUTE = re.compile(
     r"accelerate|catboost|cupy|flax|jax|jaxlib|keras|lightgbm|lightning|mkl|numba|numexpr|numpy"

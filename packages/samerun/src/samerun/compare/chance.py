@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ACCURACY = re.compile(r"(?:^|[^a-z])(?:accuracy|acc|error_rate)(?:$|[^a-z])", re.I)
 MOST_ROWS = 10**9
 LEVEL = 0.05
+ENDS = ("low", "high")  # of the names of metrics that are the ends of an interval
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,12 @@ class Share:
     rows: int
 
     @property
+    def count(self) -> int:
+        return round(self.value * self.rows)
+
+    @property
     def interval(self) -> tuple[float, float]:
-        return wilson_interval(round(self.value * self.rows), self.rows)
+        return wilson_interval(self.count, self.rows)
 
 
 def share(run: "RecordedRun", metric: str, value: float | None = None) -> Share | None:
@@ -48,6 +53,8 @@ def share(run: "RecordedRun", metric: str, value: float | None = None) -> Share 
     if value is None:
         value = last_value(run.metrics.get(metric, ()))
     if value is None or not 0 <= value <= 1 or not ACCURACY.search(metric):
+        return None
+    if metric.rpartition("_")[2] in ENDS:
         return None
     rows = _rows_of_split(run, metric) or _rows_of_interval(run, metric)
     if not rows or abs(value * rows - round(value * rows)) > 1e-3:
@@ -65,7 +72,7 @@ def _rows_of_split(run: "RecordedRun", metric: str) -> int | None:
 def _rows_of_interval(run: "RecordedRun", metric: str) -> int | None:
     """Return the rows by which the interval that was logged beside a metric is as wide as it is."""
     value, low, high = (
-        last_value(run.metrics.get(f"{metric}{end}", ())) for end in ("", "_low", "_high")
+        last_value(run.metrics.get(name, ())) for name in (metric, *(f"{metric}_{e}" for e in ENDS))
     )
     if value is None or low is None or high is None:
         return None
@@ -83,23 +90,32 @@ def _rows_of_interval(run: "RecordedRun", metric: str) -> int | None:
 
 
 def _width(value: float, rows: int) -> float:
-    z = 1.96
-    half = z * math.sqrt(value * (1 - value) / rows + z * z / (4 * rows * rows))
-    return 2 * half / (1 + z * z / rows)
+    low, high = wilson_interval(value * rows, rows)
+    return high - low
 
 
-def beyond_chance(first: Share, second: Share) -> bool:
-    """Say whether two shares of rows that do not know of each other differ by more than chance.
+def end_of_interval(run: "RecordedRun", metric: str) -> tuple[float, float, int] | None:
+    """Return between what an end of an interval may lie that a run logged beside an accuracy, such
+    as `test_accuracy_low`, and the rows; None of any other metric.
 
-    At 95 %, by Newcombe's interval of a difference, made of the two of Wilson. For two runs on the
-    same rows it is careful: pairs of predictions would show smaller differences.
+    The accuracy may lie in its interval, and the end moves with it.
     """
-    low, high = difference_interval(first, second)
-    return low > 0 or high < 0
+    name, _, end = metric.rpartition("_")
+    if end not in ENDS or not (of_rows := share(run, name)):
+        return None
+    lowest, highest = (
+        wilson_interval(bound * of_rows.rows, of_rows.rows)[ENDS.index(end)]
+        for bound in of_rows.interval
+    )
+    return lowest, highest, of_rows.rows
 
 
 def difference_interval(first: Share, second: Share) -> tuple[float, float]:
-    """Return the interval of 95 % of `second` minus `first` (Newcombe's method 10)."""
+    """Return the interval of 95 % of `second` minus `first` (Newcombe's method 10).
+
+    Of rows that do not know of each other. For two runs on the same rows it is careful: pairs of
+    predictions would show smaller differences.
+    """
     (low_1, high_1), (low_2, high_2) = first.interval, second.interval
     difference = second.value - first.value
     down = math.hypot(second.value - low_2, high_1 - first.value)
@@ -155,10 +171,14 @@ def outcomes(comparison: "Comparison") -> list[Outcome]:
 
 def _judged(comparison: "Comparison", name: str, one: Share, other: Share) -> Outcome:
     intervals = one.interval, other.interval
-    alone = only_one_right(comparison.first, comparison.second, name)
-    if alone:
+    wrong = "error" in name.lower()
+    right = tuple(s.rows - s.count if wrong else s.count for s in (one, other))
+    if alone := only_one_right(comparison.first, comparison.second, name, right):
         p = mcnemar(*alone)
-        by = f"paired: {alone[0]} and {alone[1]} rows that one alone has right, p = {p:.2g}"
+        by = (
+            f"paired, {one.rows} rows: {alone[0]} that A alone has right, {alone[1]} that B alone "
+            f"has; McNemar's p = {p:.2g}"
+        )
         return Outcome(name, one.value, other.value, intervals, p < LEVEL, by)
     low, high = difference_interval(one, other)
     by = f"unpaired, {one.rows} and {other.rows} rows: {low:+.4f} to {high:+.4f}"

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +36,7 @@ def diff(options: argparse.Namespace) -> int:
     Returns the exit status, as of diff(1): 0 nothing differs, 1 something does.
     """
     from samerun.compare import view
+    from samerun.display.plain import any_console
     from samerun.process.ending import cancelled_by_signals
 
     with cancelled_by_signals():
@@ -47,8 +47,7 @@ def diff(options: argparse.Namespace) -> int:
             store_b=options.store_b,
             metrics=(options.metric,) if options.metric else options.best_by,
         )
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # an accent must not end a plain console
+    any_console()
     text = view.as_json(shown) if options.json else "\n".join(view.lines(shown))
     print(text)
     return 1 if shown.differs else 0

@@ -21,7 +21,6 @@ class Comparison:
     params : parameters that differ, by name
     metrics : metrics that differ, the one that differs at the earliest step first
     weights : files of weights that differ, by path
-    points : how many values of metrics were compared, at all steps together
     notes : what a person should know of how this was found
     left_out : metrics of time and of the machine, which are not results
     """
@@ -32,7 +31,6 @@ class Comparison:
     params: tuple[ParamDifference, ...]
     metrics: tuple[MetricDifference, ...]
     weights: tuple[WeightDifference, ...]
-    points: int
     left_out: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
@@ -40,6 +38,11 @@ class Comparison:
     def same_results(self) -> bool:
         """Whether every parameter, metric and file of weights is the same, bit for bit."""
         return not (self.params or self.metrics or self.weights)
+
+    @property
+    def values(self) -> int:
+        """How many values of metrics there are: of the run that has more, at all steps together."""
+        return max(results.count(run.metrics) for run in (self.first, self.second))
 
 
 def compare(
@@ -64,14 +67,6 @@ def compare(
         params=results.params(first.params, second.params),
         metrics=results.metrics(first.metrics, second.metrics),
         weights=results.weights(first.weights, second.weights),
-        points=sum(
-            len(
-                {*results.by_step(first.metrics.get(name, ()))}
-                | {*results.by_step(second.metrics.get(name, ()))}
-            )
-            for name in names
-            if results.is_a_result(name)
-        ),
         notes=(*code.notes, *_gaps("first", first), *_gaps("second", second)),
         left_out=tuple(sorted(name for name in names if not results.is_a_result(name))),
     )

@@ -3,7 +3,7 @@
 import math
 
 
-def wilson_interval(correct: int, n: int, z: float = 1.96) -> tuple[float, float]:
+def wilson_interval(correct: float, n: int, z: float = 1.96) -> tuple[float, float]:
     """Return the Wilson score interval of a proportion, `correct` out of `n`; 95 % by default."""
     share, spread = correct / n, z * z / n
     middle = share + spread / 2

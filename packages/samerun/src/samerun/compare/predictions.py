@@ -27,15 +27,19 @@ def as_csv(labels: Iterable[object], predicted: Iterable[object]) -> str:
 
 
 def only_one_right(
-    first: "RecordedRun", second: "RecordedRun", metric: str
+    first: "RecordedRun", second: "RecordedRun", metric: str, right: tuple[int, ...]
 ) -> tuple[int, int] | None:
     """Return how many rows the first run alone, and the second alone, predicted right.
 
     None where one of them kept no predictions for the split that the metric names, or those of
-    other rows.
+    other rows, or of another model than the one whose accuracy the metric is.
+
+    right : how many rows each run has right by that metric
     """
     one, other = _read(first.files, metric), _read(second.files, metric)
     if one is None or other is None or one[0] != other[0]:
+        return None
+    if right != tuple(sum(map(str.__eq__, *kept)) for kept in (one, other)):
         return None
     return discordant(one[0], one[1], other[1])
 
@@ -44,8 +48,11 @@ def _read(files: Path, metric: str) -> tuple[Sequence[str], Sequence[str]] | Non
     words = re.split(r"[^a-z0-9]+", metric.lower())
     for path in sorted((files / FOLDER).glob("*.csv")):
         if path.stem.lower() in words:
-            rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
-            if rows and rows[0] == COLUMNS and all(len(row) == len(COLUMNS) for row in rows):
+            try:
+                rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
+            except (OSError, ValueError, csv.Error):  # no such file, whatever its name is
+                continue
+            if len(rows) > 1 and rows[0] == COLUMNS and {*map(len, rows)} == {len(COLUMNS)}:
                 return [row[0] for row in rows[1:]], [row[1] for row in rows[1:]]
     return None
 

@@ -10,8 +10,8 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-# Where a run is recorded is no part of what it did: a trial of a study has a place there.
-OF_THE_RECORD = frozenset({"experiment"})
+# Values that say where a run is kept, and not what it did: a trial has a place of its own.
+OF_THE_RECORD = frozenset({"experiment", "run_name"})
 GROUPS_OF_THE_MACHINE = frozenset({"system", "time", "timing", "memory", "perf", "speed"})
 # The last word of a name says what is measured, or in which unit.
 MEASURES_OF_THE_MACHINE = re.compile(
@@ -117,14 +117,14 @@ def metrics(
     return tuple(sorted(found, key=lambda difference: (difference.step, difference.name)))
 
 
-def where_both_are(
+def up_to_where_it_ended(
     first: Mapping[str, Sequence[Point]], second: Mapping[str, Sequence[Point]]
-) -> tuple[MetricDifference, ...]:
-    """Return the metrics that differ up to where the first run ended, which the second went beyond.
+) -> dict[str, list[Point]]:
+    """Return what the second run recorded up to where the first ended, beyond which it went.
 
-    Each metric of the first is compared up to its last step there, and a step that only one of the
-    two has is a difference. At this last step the second may have more values: those of a metric
-    without steps all lie at step 0, and the first ended before it could log the others.
+    Of each metric of the first, all that the second has up to the last step there. At this step the
+    second may have more values: those of a metric without steps all lie at step 0, and the first
+    ended before it could log the others. If it has those of the first, it is left with them.
     """
     reached = {}
     for name, points in first.items():
@@ -134,7 +134,7 @@ def where_both_are(
         if had <= {_bits(value) for step, value in then if step == end}:
             then = [(step, value) for step, value in then if step < end or _bits(value) in had]
         reached[name] = then
-    return metrics(first, reached)
+    return reached
 
 
 def last_step(recorded: Mapping[str, Sequence[Point]]) -> int | None:
@@ -151,6 +151,12 @@ def by_step(points: Iterable[Point]) -> dict[int, tuple[float, ...]]:
     return {
         step: tuple(value for _, value in sorted(steps[step].items())) for step in sorted(steps)
     }
+
+
+def count(recorded: Mapping[str, Sequence[Point]]) -> int:
+    """Return how many values the results of a run have, at all steps together, as compared."""
+    results = (by_step(points) for name, points in recorded.items() if is_a_result(name))
+    return sum(len(values) for steps in results for values in steps.values())
 
 
 def last_value(points: Iterable[Point]) -> float | None:
@@ -198,6 +204,11 @@ def _distance(one: Sequence[float], other: Sequence[float]) -> float:
     """Return how far apart the values of a step are; NaN where no subtraction says it."""
     if len(one) != len(other) or not one:
         return math.nan
-    pairs = list(zip(sorted(one), sorted(other), strict=True))
-    sizes = [0.0 if a == b else abs(a - b) for a, b in pairs]
+    sizes = [0.0 if a == b else abs(a - b) for a, b in pairs(one, other)]
     return max(sizes) if all(map(math.isfinite, sizes)) else math.nan
+
+
+def pairs(one: Sequence[float], other: Sequence[float]) -> list[tuple[float, float]]:
+    """Return the values of a step side by side: both in their order, what is no number last."""
+    ordered = (sorted(values, key=lambda v: (math.isnan(v), v)) for values in (one, other))
+    return list(zip(*ordered, strict=True))

@@ -2,8 +2,8 @@
 not verified."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from samerun.compare.causes import (
     ARITHMETIC,
@@ -16,9 +16,18 @@ from samerun.compare.causes import (
     THREADS,
     Cause,
 )
-from samerun.compare.chance import share
+from samerun.compare.chance import end_of_interval, share
 from samerun.compare.comparison import Comparison
-from samerun.compare.results import MetricDifference, by_step, last_step, where_both_are
+from samerun.compare.results import (
+    MetricDifference,
+    by_step,
+    count,
+    last_step,
+    metrics,
+    pairs,
+    up_to_where_it_ended,
+)
+from samerun.display.plain import FEW, few
 
 EXACT, WITHIN_TOLERANCE = "exact", "within tolerance"
 DIFFERENT, NOT_VERIFIED = "different", "not verified"
@@ -34,54 +43,54 @@ class Verdict:
 
     kind : "exact", "within tolerance", "different" or "not verified"
     reasons : why, in sentences; the first says it, the others add to it
-    exit_status : 0 of the first two, 1 of "different", 2 of "not verified"
     """
 
     kind: str
     reasons: tuple[str, ...]
 
     @property
-    def exit_status(self) -> int:
-        return EXIT_STATUS[self.kind]
-
-    @property
     def reason(self) -> str:
         return " ".join(self.reasons)
 
-    def as_dict(self) -> dict[str, object]:
-        return {**asdict(self), "exit_status": self.exit_status}
 
-
-def verdict(comparison: Comparison, missing: Sequence[str] = ()) -> Verdict:
+def verdict(comparison: Comparison, missing: Sequence[str] = (), early: str = "") -> Verdict:
     """Judge a run (the second) that repeats another one (the first).
 
     exact : every parameter, every metric at every step and every file of weights is the same, bit
         for bit. Metrics of time and of the machine do not count.
     within tolerance : metrics or weights differ, and nothing that differs between the traces could
-        do that but the arithmetic, the builds, the threads or the GPU; every accuracy lies inside
-        of the other run's interval of 95 %, and every other metric within 1 % of its largest value,
-        at every step.
+        do that but the arithmetic, the builds, the threads or the GPU. At every step, an accuracy
+        lies inside of the 95 % interval that it has there in the first run, and any other value
+        within 1 % of the largest finite one of its metric.
     different : anything else. The reason names the first metric and step, and the likeliest cause.
-    not verified : there is nothing to judge by.
+    not verified : there is nothing to judge by, something was missing and the results differ, or
+        the first run did not come to its end. Of such a run, all that it recorded is compared: if
+        that differs, the verdict is "different".
 
+    Parameters
+    ----------
     missing : what the repetition had to do without, in sentences
+    early : why the first run ended before the second, in a sentence, if its status does not say it
     """
     first, second = comparison.first, comparison.second
     data = [cause for cause in comparison.causes if cause.kind == DATA]
     if data:
         cause = data[0]
+        named = (few(cause.detail),) if cause.detail else ()
         return Verdict(
-            NOT_VERIFIED, (f"The data differ: {cause.first}, now {cause.second}.", *cause.detail)
+            NOT_VERIFIED, (f"The data differ: {cause.first}, now {cause.second}.", *named)
         )
     if second.status != FINISHED and first.status != second.status:
         return Verdict(
             NOT_VERIFIED, (f"The second run is {second.status}: it has no end.", *missing)
         )
-    if not comparison.points and not {*first.weights, *second.weights}:
+    if not comparison.values and not {*first.weights, *second.weights}:
         nothing = "Neither run recorded a metric or weights, so there is nothing to compare."
         return Verdict(NOT_VERIFIED, (nothing, *missing))
     if first.status != FINISHED and second.status == FINISHED:
-        return _as_far_as_it_got(comparison, missing)
+        early = f"The first run is {first.status}."
+    if early:
+        return _as_far_as_it_got(comparison, missing, early)
     if comparison.same_results:
         return Verdict(EXACT, (_all_the_same(comparison),))
     if missing:
@@ -92,7 +101,7 @@ def verdict(comparison: Comparison, missing: Sequence[str] = ()) -> Verdict:
 def _all_the_same(comparison: Comparison) -> str:
     first, second = comparison.first, comparison.second
     counts = (
-        _count(comparison.points, "value", " of metrics"),
+        _count(comparison.values, "value", " of metrics"),
         _count(len({*first.params, *second.params}), "parameter"),
         _count(len(first.weights), "file", " of weights"),
     )
@@ -113,18 +122,31 @@ def _differing(comparison: Comparison) -> Verdict:
     return Verdict(DIFFERENT, (*how, *allowed, likeliest(comparison.causes)))
 
 
-def _as_far_as_it_got(comparison: Comparison, missing: Sequence[str]) -> Verdict:
+def _as_far_as_it_got(comparison: Comparison, missing: Sequence[str], early: str) -> Verdict:
     """Judge the whole repetition of a run that did not come to its end."""
     first, last = comparison.first, last_step(comparison.first.metrics)
-    ended = f"The first run is {first.status}: its end cannot be compared."
+    ended = (f"{early} Its end and its weights are not compared.",)
     if last is None:
-        return Verdict(NOT_VERIFIED, (ended, "It recorded no metric.", *missing))
-    differing = where_both_are(first.metrics, comparison.second.metrics)
-    if differing or comparison.params:
-        how = sentence(differing[0]) if differing else _of_params(comparison)
-        return Verdict(DIFFERENT, (how, ended, likeliest(comparison.causes), *missing))
-    same = f"As far as it got, up to step {last}, all its metrics are the same, bit for bit."
-    return Verdict(NOT_VERIFIED, (ended, same, *missing))
+        return Verdict(NOT_VERIFIED, (*ended, "It recorded no metric.", *missing))
+    reached = up_to_where_it_ended(first.metrics, comparison.second.metrics)
+    part = replace(
+        comparison,
+        second=replace(comparison.second, metrics=reached),
+        metrics=metrics(first.metrics, reached),
+        params=tuple(param for param in comparison.params if param.first is not None),
+        weights=(),
+    )
+    if part.same_results:
+        values = _count(count(first.metrics), "value", " of metrics")
+        up_to = f", up to step {last}," if last else ""  # a run without steps has them all at 0
+        same = f"All that it measured{up_to} came out the same, bit for bit: {values}."
+        return Verdict(NOT_VERIFIED, (*ended, same, *missing))
+    if missing:
+        return Verdict(NOT_VERIFIED, (*missing, *_how_it_differs(part), *ended))
+    found = _differing(part)
+    if found.kind == WITHIN_TOLERANCE:
+        return Verdict(NOT_VERIFIED, (*ended, "Up to there, within tolerance.", *found.reasons))
+    return replace(found, reasons=(*found.reasons, *ended))
 
 
 def likeliest(causes: Sequence[Cause]) -> str:
@@ -152,7 +174,7 @@ def _how_it_differs(comparison: Comparison) -> tuple[str, ...]:
     if comparison.weights and not comparison.metrics:
         weights = comparison.weights[0]
         lacking = " only one of the runs has it" if None in (weights.first, weights.second) else ""
-        alike = "All metrics are the same; the" if comparison.points else "The"
+        alike = "All metrics are the same; the" if comparison.values else "The"
         said.append(f"{alike} weights {weights.path} differ{':' if lacking else ''}{lacking}.")
     return tuple(said)
 
@@ -169,14 +191,9 @@ def sentence(metric: MetricDifference) -> str:
     if not metric.first or not metric.second:
         which = "first" if metric.first else "second"
         return f"First to differ: {at}, which only the {which} run has."
-    was, now = (", ".join(map(number, values)) for values in (metric.first, metric.second))
+    was, now = (few(map(repr, values)) for values in (metric.first, metric.second))
     by = "" if math.isnan(metric.size) else f", by {metric.size:.2g}"
     return f"First to differ: {at} is {now}, was {was}{by}."
-
-
-def number(value: float) -> str:
-    """Return a value with all the digits that tell it from its neighbours."""
-    return repr(value)
 
 
 def _why_exact_was_to_be_expected(comparison: Comparison) -> str:
@@ -199,7 +216,46 @@ def _is_no_matter_of_the_machine(cause: Cause) -> bool:
 def _expected(comparison: Comparison) -> tuple[str, ...]:
     of_machine = [c for c in comparison.causes if c.kind in (ARITHMETIC, THREADS)]
     named = [f"{c.name}: {c.first}, now {c.second}" if c.first else c.second for c in of_machine]
-    return (f"The same bits were not to be expected ({'; '.join(named[:3])}).",)
+    return (f"The same bits were not to be expected ({few(named)}).",)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A value of both runs that is not the same, and between what the second one may lie.
+
+    rows : by which the interval of 95 % is known; None where it is not, and a share is allowed
+    """
+
+    name: str
+    step: int
+    was: float
+    now: float
+    low: float
+    high: float
+    rows: int | None
+
+    @property
+    def is_inside(self) -> bool:
+        return self.low <= self.now <= self.high
+
+
+def _pairs(comparison: Comparison) -> Iterator[_Pair]:
+    """Yield the values that are not the same, of all metrics that have as many in both runs."""
+    for metric in comparison.metrics:
+        one = by_step(comparison.first.metrics.get(metric.name, ()))
+        other = by_step(comparison.second.metrics.get(metric.name, ()))
+        finite = [abs(v) for values in one.values() for v in values if math.isfinite(v)]
+        most = TOLERANCE * max(finite, default=0.0)
+        for step in one:
+            for was, now in pairs(one[step], other[step]):
+                if was == now or (math.isnan(was) and math.isnan(now)):
+                    continue
+                low, high, rows = was - most, was + most, None
+                if of_rows := share(comparison.first, metric.name, was):
+                    (low, high), rows = of_rows.interval, of_rows.rows
+                elif of_end := end_of_interval(comparison.first, metric.name):
+                    low, high, rows = of_end
+                yield _Pair(metric.name, step, was, now, low, high, rows)
 
 
 def _outside_of_tolerance(comparison: Comparison) -> str:
@@ -207,45 +263,36 @@ def _outside_of_tolerance(comparison: Comparison) -> str:
     for metric in comparison.metrics:
         one = by_step(comparison.first.metrics.get(metric.name, ()))
         other = by_step(comparison.second.metrics.get(metric.name, ()))
-        largest = max((abs(v) for values in one.values() for v in values), default=0.0)
         for step in sorted({*one, *other}):
-            before, after = one.get(step, ()), other.get(step, ())
-            if len(before) != len(after):
+            if len(one.get(step, ())) != len(other.get(step, ())):
                 return f"{metric.name} at step {step} is not in both."
-            for was, now in zip(before, after, strict=True):
-                if was == now or (math.isnan(was) and math.isnan(now)):
-                    continue
-                low, high, which = _tolerance(comparison, metric.name, was, largest)
-                if not low <= now <= high:
-                    return f"{metric.name} at step {step} is {number(now)}, {which}."
+    for pair in _pairs(comparison):
+        if not pair.is_inside:
+            allowed = f"{pair.low:.6g} to {pair.high:.6g} would be allowed"
+            if pair.rows:
+                allowed = f"the interval of 95 % is {pair.low:.4f} to {pair.high:.4f}"
+            return f"{pair.name} at step {pair.step} is {pair.now!r}, was {pair.was!r}; {allowed}."
     for weights in comparison.weights:
         if None in (weights.first, weights.second):
             return f"Only one of the runs has the weights {weights.path}."
     return ""
 
 
-def _tolerance(
-    comparison: Comparison, name: str, value: float, largest: float
-) -> tuple[float, float, str]:
-    """Return between what a repeated value may lie, and that in words."""
-    if of_rows := share(comparison.first, name, value):
-        low, high = of_rows.interval
-        return low, high, f"and the interval of 95 % is {low:.4f} to {high:.4f}"
-    most = TOLERANCE * largest
-    return value - most, value + most, f"was {number(value)}; {most:.2g} would be allowed"
-
-
 def _tolerances(comparison: Comparison) -> tuple[str, ...]:
     """Return what was allowed, in sentences: for shares of rows, and for all else."""
-    names = [metric.name for metric in comparison.metrics]
-    shares = [n for n in names if share(comparison.first, n)]
-    others = [n for n in names if n not in shares]
-    said = []
-    if shares:
-        said.append(f"Each of {', '.join(shares)} lies in its interval of 95 %.")
+    said, found = [], list(_pairs(comparison))
+    known = {pair.name: pair for pair in found if pair.rows}
+    others = dict.fromkeys(pair.name for pair in found if not pair.rows)
+    for pair in list(known.values())[:FEW]:  # the last step at which each differs
+        said.append(
+            f"{pair.name}: at every step inside of its interval of 95 %, which is {pair.low:.4f} "
+            f"to {pair.high:.4f} at step {pair.step} ({pair.was:.4f} of {pair.rows} rows)."
+        )
+    if len(known) > FEW:
+        said.append(f"So are {_count(len(known) - FEW, 'other metric')} in theirs.")
     if others:
-        allowed = f"every value lies within {TOLERANCE:.0%} of the largest one"
-        said.append(f"{', '.join(others)}: no interval is known; {allowed}.")
+        allowed = f"within {TOLERANCE:.0%} of the largest value of the metric"
+        said.append(f"{few(others)}: where no interval is known, {allowed}.")
     if comparison.weights:
         said.append(
             f"{_count(len(comparison.weights), 'file', ' of weights')} differ in their bits."

@@ -1,22 +1,24 @@
 """What a person sees of two runs side by side: on one screen, in plain letters, 80 columns."""
 
-import json
 import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from samerun.compare.causes import Cause
 from samerun.compare.chance import Outcome, outcomes
 from samerun.compare.comparison import Comparison
 from samerun.compare.results import MetricDifference
+from samerun.display import plain
+from samerun.display.plain import few, fitting
 from samerun.display.screen import printable
 from samerun.recorded import RecordedRun
 
 WIDTH = 80
-MOST_CAUSES, MOST_UNLIKELY, MOST_RESULTS = 10, 3, 6  # of each so many, then their number
+# In lines. All of it stays below 40: what the results and the notes leave is the causes'.
+SCREEN, MOST_UNLIKELY, MOST_RESULTS, MOST_PARAMS, MOST_NOTES = 39, 4, 6, 3, 6
 MOST_LINES = 8  # of diffs, all together
+NOTE = 3  # a note, or a sentence, at most
 RUN_ID = 8  # its first characters
 
 
@@ -40,24 +42,31 @@ class Shown:
 def lines(shown: Shown) -> Iterator[str]:
     """Yield the lines that a person reads."""
     comparison = shown.comparison
+    rest = [] if shown.with_tree else ["", *_results(comparison)]
+    rest += fitting([_wrapped(f"Note: {note}", NOTE) for note in shown.notes], MOST_NOTES)
     for letter, run in (("A", comparison.first), ("B", comparison.second)):
         yield _cut(f"{letter}  {_named(run, shown.with_tree and letter == 'B')}")
     yield ""
+    yield from _causes(comparison, SCREEN - len(rest) - 3)
+    yield from rest
+
+
+def _causes(comparison: Comparison, room: int) -> Iterator[str]:
+    """Yield what differs, in so many lines."""
     likely = [cause for cause in comparison.causes if not cause.unlikely]
     unlikely = [cause for cause in comparison.causes if cause.unlikely]
+    behind = fitting(_blocks(unlikely, 0), MOST_UNLIKELY)
     if likely:
+        left = room - 1 - (len(behind) + 1 if behind else 0)
         yield "What differs (A -> B), the likeliest cause first"
-        yield from _causes(likely, MOST_CAUSES)
-    if unlikely:
+        yield from fitting(_blocks(likely, min(MOST_LINES, left // 2)), left)
+    else:
+        behind = fitting(_blocks(unlikely, MOST_LINES), room - 1)
+    if behind:
         yield "What seldom changes a result"
-        yield from _causes(unlikely, MOST_UNLIKELY, with_lines=not likely)
+        yield from behind
     if not comparison.causes:
         yield "Nothing differs that the traces hold."
-    if not shown.with_tree:
-        yield ""
-        yield from _results(comparison)
-    for note in shown.notes:
-        yield from _wrapped(f"Note: {note}")
 
 
 def _named(run: RecordedRun, is_tree: bool) -> str:
@@ -67,26 +76,28 @@ def _named(run: RecordedRun, is_tree: bool) -> str:
     return "  ".join(said)
 
 
-def _causes(causes: Sequence[Cause], most: int, *, with_lines: bool = True) -> Iterator[str]:
-    left = MOST_LINES if with_lines else 0
-    for cause in causes[:most]:
+def _blocks(causes: Sequence[Cause], left: int) -> list[list[str]]:
+    """Return the lines of each cause, with so many lines of diffs in all."""
+    blocks: list[list[str]] = []
+    for cause in causes:
+        block: list[str] = []
+        blocks.append(block)
         change = f"{cause.first} -> {cause.second}" if cause.first else cause.second
         head = f"  {cause.kind:13}  {cause.name}"
         if len(head) + 2 + len(change) <= WIDTH:
-            yield _cut(f"{head:38}  {change}" if len(change) <= WIDTH - 40 else f"{head}  {change}")
+            wide = len(change) > WIDTH - 40
+            block.append(_cut(f"{head}  {change}" if wide else f"{head:38}  {change}"))
         else:
-            yield _cut(head)
+            block.append(_cut(head))
             for letter, value in (("A", cause.first), ("B", cause.second)):
                 if value:
-                    yield _cut(f"{'':17}{letter}: {value}")
+                    block.append(_cut(f"{'':17}{letter}: {value}"))
         changed = _changed_lines(cause)
-        for line in changed[:left]:
-            yield _cut(f"      {line}")
+        block += [_cut(f"      {line}") for line in changed[:left]]
         if 0 < left < len(changed):
-            yield f"      and {len(changed) - left} more lines"
+            block.append(f"      and {len(changed) - left} more lines")
         left -= min(left, len(changed))
-    if len(causes) > most:
-        yield f"  and {len(causes) - most} more: --json shows all"
+    return blocks
 
 
 def _changed_lines(cause: Cause) -> list[str]:
@@ -99,40 +110,40 @@ def _changed_lines(cause: Cause) -> list[str]:
 
 def _results(comparison: Comparison) -> Iterator[str]:
     if comparison.same_results:
-        count = f"{comparison.points} values of metrics, {len(comparison.first.weights)} of weights"
-        if comparison.points or comparison.first.weights:
+        count = f"{comparison.values} values of metrics, {len(comparison.first.weights)} of weights"
+        if comparison.values or comparison.first.weights:
             yield f"The results are the same, bit for bit ({count})."
         else:
             yield "Neither run recorded a metric or weights."
         return
     if comparison.metrics:
         yield from _parting(comparison.metrics[0])
-    elif comparison.points:
-        yield f"The metrics are the same, bit for bit ({comparison.points} values)."
+    elif comparison.values:
+        yield f"The metrics are the same, bit for bit ({comparison.values} values)."
     found = outcomes(comparison)
     if found:
         yield f"{'Results (95 % interval)':28}  {'A':23}  B"
-        for outcome in found[:MOST_RESULTS]:
-            yield from _result(outcome)
-        if len(found) > MOST_RESULTS:
-            yield f"  and {len(found) - MOST_RESULTS} more: --json shows all"
+        yield from fitting([[*_result(outcome)] for outcome in found], MOST_RESULTS)
     said = {cause.name for cause in comparison.causes if cause.kind == "configuration"}
-    for param in [param for param in comparison.params if param.name not in said][:MOST_RESULTS]:
-        yield _cut(f"  parameter  {param.name}: {param.first} -> {param.second}")
+    params = [
+        [_cut(f"  parameter  {param.name}: {param.first} -> {param.second}")]
+        for param in comparison.params
+        if param.name not in said
+    ]
+    yield from fitting(params, MOST_PARAMS)
     if comparison.weights:
-        named = ", ".join(weights.path for weights in comparison.weights[:2])
-        more = len(comparison.weights) - 2
-        yield _cut(f"Weights that differ: {named}{f' and {more} more' if more > 0 else ''}")
+        differing = [weights.path for weights in comparison.weights]
+        yield from _wrapped(f"Weights that differ: {few(map(_short, differing))}", NOTE)
 
 
 def _parting(metric: MetricDifference) -> Iterator[str]:
-    at = f"{metric.name}, step {metric.step}"
+    at = f"{_short(metric.name, WIDTH // 2)}, step {metric.step}"
     if not metric.first or not metric.second:
-        yield from _wrapped(f"They part at {at}: only {'A' if metric.first else 'B'} has it.")
+        yield from _wrapped(f"They part at {at}: only {'A' if metric.first else 'B'} has it.", NOTE)
         return
-    values = " -> ".join(", ".join(map(repr, values)) for values in (metric.first, metric.second))
+    values = " -> ".join(few(map(repr, values)) for values in (metric.first, metric.second))
     by = "" if math.isnan(metric.size) else f" (by {metric.size:.1e})"
-    yield from _wrapped(f"They part at {at}: {values}{by}")
+    yield from _wrapped(f"They part at {at}: {values}{by}", NOTE)
 
 
 def _result(outcome: Outcome) -> Iterator[str]:
@@ -148,7 +159,7 @@ def _result(outcome: Outcome) -> Iterator[str]:
     yield _cut(f"  {_short(outcome.metric):26}  {columns[0]:23}  {columns[1]}".rstrip())
     if outcome.larger_than_chance is not None:
         which = "larger than chance" if outcome.larger_than_chance else "no larger than chance"
-        yield from _wrapped(f"    {which} ({outcome.by})")
+        yield from _wrapped(f"    {which} ({outcome.by})", NOTE)
 
 
 def _short(name: str, most: int = 26) -> str:
@@ -160,9 +171,13 @@ def _cut(line: str) -> str:
     return line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..."
 
 
-def _wrapped(text: str) -> list[str]:
+def _wrapped(text: str, most: int) -> list[str]:
+    """Return a text in lines of the screen, at most so many."""
     indent = " " * (len(text) - len(text.lstrip()) + 2)
-    return textwrap.wrap(printable(text), WIDTH, subsequent_indent=indent)
+    wrapper = textwrap.TextWrapper(
+        WIDTH, subsequent_indent=indent, max_lines=most, placeholder=" ..."
+    )
+    return wrapper.wrap(printable(text))
 
 
 def as_json(shown: Shown) -> str:
@@ -183,18 +198,8 @@ def as_json(shown: Shown) -> str:
     if shown.with_tree:
         for results in ("params", "metrics", "weights", "outcomes", "left_out"):
             del everything[results]
-    return json.dumps(_with_texts(everything), indent=2, allow_nan=False)
+    return plain.as_json(everything)
 
 
 def _of_run(run: RecordedRun) -> dict[str, str]:
     return {"run_id": run.run_id, "name": run.name, "status": run.status}
-
-
-def _with_texts(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, dict):
-        return {key: _with_texts(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_with_texts(item) for item in value]
-    return value

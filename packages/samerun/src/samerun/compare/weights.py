@@ -1,4 +1,9 @@
-"""The digest of a file of weights: equal for equal weights, whenever they were written."""
+"""The digest of a file of weights, by which it is compared bit for bit.
+
+Equal for equal bytes. Some formats write more than the weights: the name that the file had, the
+time, places in memory. What skops writes of these is left out; in any other file, they count, and
+two files with equal weights may differ.
+"""
 
 import hashlib
 import re

@@ -1,7 +1,6 @@
 """Fetching the trace of a run and showing it, with the commands that repeat the run."""
 
 import contextlib
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +16,7 @@ from samerun.code.repository import GitError, git
 from samerun.command.quoting import command_line
 from samerun.command.repeat import relative
 from samerun.config import leaves
+from samerun.display.plain import any_console
 from samerun.errors import RecordError
 from samerun.find import check_artifacts_are_there, find_run
 from samerun.machine.description import sha256
@@ -106,8 +106,7 @@ def show(run_id: str, console: "Console | None" = None, *, reproduce: str = "") 
     from rich.text import Text
 
     if console is None:
-        if hasattr(sys.stdout, "reconfigure"):
-            sys.stdout.reconfigure(errors="replace")  # an accent must not end a plain console
+        any_console()
         console = Console()
     run = find_run(run_id)
     trace = fetch(run)

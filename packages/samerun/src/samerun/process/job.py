@@ -31,6 +31,12 @@ JOB, RESTARTS = "samerun.job", "samerun.job_restarts"
 ASKED = "samerun.asked"  # and a digest of what was asked for, since one job may train many things
 
 
+def in_sweep() -> bool:
+    """Say whether this is a job of a sweep, in the process of the sweep or in a worker of it."""
+    job = hydra_job()
+    return job is not None and str(job.mode).rpartition(".")[2] == "MULTIRUN"
+
+
 def job_tags(overrides: Sequence[str] | None = None) -> dict[str, str]:
     """Return the tags by which a sweep finds its runs, and a Slurm job the run that it was at.
 
@@ -41,7 +47,7 @@ def job_tags(overrides: Sequence[str] | None = None) -> dict[str, str]:
 
 def _sweep_tags(overrides: Sequence[str] | None) -> dict[str, str]:
     hydra = hydra_job()
-    if hydra is None or str(hydra.mode).rpartition(".")[2] != "MULTIRUN":
+    if hydra is None or not in_sweep():
         return {}
     asked = masked_arguments(overrides or hydra_overrides())
     return {

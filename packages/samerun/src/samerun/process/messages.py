@@ -11,8 +11,9 @@ from typing import Any, TypeVar, overload
 
 from samerun.errors import RecordError, innermost
 from samerun.process.ending import cancelled_by_signals
+from samerun.process.job import in_sweep
 from samerun.process.outputs import complaint
-from samerun.process.surviving import INTERRUPTED, failed, in_sweep
+from samerun.process.surviving import INTERRUPTED, failed
 from samerun.process.variables import to_unset
 
 MODULE = "HYDRA_MAIN_MODULE"  # Hydra's, too: the module that a script is taken for

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from samerun.command.repeat import hydra_job
 from samerun.errors import RecordError
 from samerun.process.ending import cancelled_by_signals
 from samerun.secrets.masking import masked_arguments, masked_text
@@ -67,12 +66,6 @@ class Outcome:
 
 
 outcome = Outcome()  # of the sweep of this process
-
-
-def in_sweep() -> bool:
-    """Say whether this is a job of a sweep, in the process of the sweep or in a worker of it."""
-    job = hydra_job()
-    return job is not None and str(job.mode).rpartition(".")[2] == "MULTIRUN"
 
 
 def failed(error: BaseException, message: str | None) -> JobFailed:

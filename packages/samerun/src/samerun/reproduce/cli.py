@@ -48,6 +48,7 @@ def reproduce(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from samerun.compare.verdict import EXIT_STATUS
+    from samerun.display.plain import any_console
     from samerun.find import pick_run
     from samerun.process.ending import cancelled_by_signals
     from samerun.received import repeat as crate
@@ -56,6 +57,7 @@ def reproduce(options: argparse.Namespace) -> int:
     from samerun.root import root_of
     from samerun.store.tracking import local_store, name_store, tracking_uri
 
+    any_console()
     if options.store:
         name_store(options.store)
     store = local_store(tracking_uri())

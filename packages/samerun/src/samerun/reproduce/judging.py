@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samerun.compare.comparison import Comparison, compare
-from samerun.compare.results import by_step, is_a_result, last_step, last_value, where_both_are
-from samerun.compare.verdict import DIFFERENT, NOT_VERIFIED, Verdict, sentence, verdict
+from samerun.compare.results import is_a_result, last_step, last_value
+from samerun.compare.verdict import NOT_VERIFIED, Verdict, verdict
+from samerun.display.plain import few
 from samerun.recorded import RecordedRun
 
 PARENT = "mlflow.parentRunId"  # a tag of the trials of a study
@@ -32,11 +33,8 @@ def judge(
     """
     found = compare(original, again)
     if strange := _code_from_elsewhere(original, again):
-        listed = ", ".join(strange[:3])
-        return Verdict(NOT_VERIFIED, (f"Code ran that is not the run's: {listed}.",)), found
-    if early := _of_a_trial_that_ended_early(original, again):
-        return early, found
-    return verdict(found, doubts), found
+        return Verdict(NOT_VERIFIED, (f"Code ran that is not the run's: {few(strange)}.",)), found
+    return verdict(found, doubts, _ended_by_its_study(original, again)), found
 
 
 def measured(comparison: Comparison) -> tuple[Measured, ...]:
@@ -65,23 +63,9 @@ def _code_from_elsewhere(original: RecordedRun, again: RecordedRun) -> list[str]
     return sorted(path for path in now - then if Path(path).is_absolute())
 
 
-def _of_a_trial_that_ended_early(original: RecordedRun, again: RecordedRun) -> Verdict | None:
-    """Judge the whole repetition of a trial that its study had pruned; None of any other run."""
-    if PARENT not in original.tags:
-        return None
+def _ended_by_its_study(original: RecordedRun, again: RecordedRun) -> str:
+    """Say that a trial was pruned, which alone went on to its end; "" of any other run."""
     last, end = last_step(original.metrics), last_step(again.metrics)
-    if last is None or end is None or end <= last:
-        return None
-    if differing := where_both_are(original.metrics, again.metrics):
-        return Verdict(DIFFERENT, (sentence(differing[0]),))
-    results = [points for name, points in original.metrics.items() if is_a_result(name)]
-    common = sum(len(values) for points in results for values in by_step(points).values())
-    values = "1 value of metrics is" if common == 1 else f"{common} values of metrics are"
-    return Verdict(
-        NOT_VERIFIED,
-        (
-            f"The study ended this trial after step {last}, and alone it goes on to its end: there "
-            "its weights and its best values are others.",
-            f"Up to there, {values} the same, bit for bit.",
-        ),
-    )
+    if PARENT not in original.tags or last is None or end is None or end <= last:
+        return ""
+    return f"The study ended this trial after step {last}; alone it goes on."

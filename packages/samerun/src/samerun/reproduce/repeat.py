@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import errno
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from samerun.command.quoting import command_line
 from samerun.compare.causes import Cause
 from samerun.compare.verdict import NOT_VERIFIED
+from samerun.display.plain import as_json
 from samerun.display.screen import additions
 from samerun.errors import RecordError
 from samerun.find import REPRODUCTIONS
@@ -243,8 +243,7 @@ def _attach(run_id: str, outcome: Outcome, folder: Path) -> None:
 
     client = MlflowClient()
     client.set_tag(run_id, f"{keeping.REPRODUCES}.verdict", outcome.verdict)
-    text = json.dumps(dataclasses.asdict(outcome), indent=2)
-    client.log_text(run_id, text, f"{FOLDER}/verdict.json")
+    client.log_text(run_id, as_json(outcome), f"{FOLDER}/verdict.json")
     for output in sorted(folder.glob("output*.txt")):
         said = output.read_text(encoding="utf-8", errors="replace")
         client.log_text(run_id, masked_text(said), f"{FOLDER}/{output.name}")

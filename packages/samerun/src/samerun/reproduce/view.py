@@ -1,20 +1,19 @@
 """What a person sees of a repetition: a line for every phase, and the verdict."""
 
 import contextlib
-import json
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from samerun.display.plain import as_json
 from samerun.display.screen import printable
 from samerun.reproduce.repeat import Outcome, Said
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-MOST_METRICS, MOST_CAUSES = 10, 3  # so that all of it is on one screen
+# So that all of it is on one screen: causes, and lines of the reason and of each cause.
+MOST_METRICS, MOST_CAUSES, MOST_LINES, LINES_OF_CAUSE = 10, 3, 12, 2
 
 
 @contextlib.contextmanager
@@ -52,13 +51,24 @@ def show(outcome: Outcome, console: "Console") -> None:
         console.print(_table(outcome))
         console.print()
     console.print(Text(outcome.verdict, style="bold"))
-    console.print(Text(printable(outcome.reason)))
+    _print(outcome.reason, console, MOST_LINES)
     for cause in outcome.causes[:MOST_CAUSES]:
-        console.print(Text(f"- {printable(cause)}"))
+        _print(f"- {cause}", console, LINES_OF_CAUSE)
     if more := outcome.causes[MOST_CAUSES:]:
         console.print(f"- and {len(more)} more")
     if outcome.run_id:
         console.print(f"The repetition is the run {outcome.run_id[:8]}.")
+
+
+def _print(text: str, console: "Console", most: int) -> None:
+    """Print a text in at most so many lines; --json has all of it."""
+    from rich.text import Text
+
+    lines = Text(printable(text)).wrap(console, console.width)
+    for line in lines[:most]:
+        console.print(line)
+    if len(lines) > most:
+        console.print("... (--json shows all)")
 
 
 def _table(outcome: Outcome) -> "RenderableType":
@@ -67,7 +77,8 @@ def _table(outcome: Outcome) -> "RenderableType":
 
     table = Table(box=None, pad_edge=False)
     for title in ("metric", outcome.repeats[:8], str(outcome.run_id)[:8], "steps that differ"):
-        table.add_column(title, justify="left" if title == "metric" else "right")
+        side: Literal["left", "right"] = "left" if title == "metric" else "right"
+        table.add_column(title, justify=side, no_wrap=True)
     for row in outcome.metrics[:MOST_METRICS]:
         values = ("-" if value is None else f"{value:.8g}" for value in (row.was, row.now))
         differing = f"{row.differing} of {row.steps}" if row.differing else "none"
@@ -78,6 +89,5 @@ def _table(outcome: Outcome) -> "RenderableType":
 
 
 def print_json(outcome: Outcome) -> None:
-    """Print all of an outcome as JSON, for programs."""
-    json.dump(asdict(outcome), sys.stdout, indent=2)
-    print()
+    """Print all of an outcome as JSON, for programs. What is no number there is a text: "nan"."""
+    print(as_json(outcome))
