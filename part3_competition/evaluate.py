@@ -16,6 +16,7 @@ from trained import NEEDS, load_trained
 
 from samerun import choose_run
 from samerun.compare.intervals import wilson_interval
+from samerun.compare.predictions import as_csv
 from samerun.run import record_addition
 from workshop.errors import plain_errors
 from workshop.sealed import open_test_set, warn_of_many_looks
@@ -44,13 +45,15 @@ def main(cfg: DictConfig) -> None:
 
 
 def score(run: Run, cfg: DictConfig) -> dict[str, float]:
-    """Return the metrics of a run's best weights on the test set."""
+    """Return the metrics of a run's best weights on the test set; the run keeps the answers."""
     trained, model, dataset, device = load_trained(run, cfg.device, cfg)
     dataset = open_test_set(run, dataset)
     images, _ = to_tensors(dataset, dataset.test, device, trained.training.normalise)
     precision = PRECISIONS[trained.training.precision]
     logits = predict(model, images, trained.training.mirror, precision)
     labels, predicted = dataset.test.labels, logits.argmax(dim=1).cpu().numpy()
+    # Where two runs kept their answers, `workshop diff` compares them image by image.
+    mlflow.log_text(as_csv(labels, predicted), "predictions/test.csv", run_id=run.info.run_id)
     low, high = wilson_interval(int((predicted == labels).sum()), len(labels))
     return {
         "test_accuracy": float((predicted == labels).mean()),

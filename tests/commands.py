@@ -1,6 +1,7 @@
 """Driving the project as a participant does: by its commands."""
 
 import contextlib
+import io
 import os
 import re
 import shlex
@@ -8,8 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mlflow
+import pytest
 import warm
+from scipy.stats import binomtest
 
+from workshop import cli
 from workshop.drive import Driver
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,6 +49,33 @@ def call(script: Path, *arguments: str, cwd: Path) -> str:
     """
     with contextlib.chdir(cwd):
         return Driver(script.parent).command(script.name, *arguments, own_store=False)
+
+
+def check_pairs(first: str, second: str) -> None:
+    """Check that `workshop diff` compares two evaluated runs by their answers, image by image."""
+    kept = [
+        mlflow.artifacts.load_text(f"runs:/{run_id}/predictions/test.csv").splitlines()
+        for run_id in (first, second)
+    ]
+    assert kept[0][0] == kept[1][0] == "label,predicted"
+    rows = [[line.split(",") for line in lines[1:]] for lines in kept]
+    right = [[label == predicted for label, predicted in lines] for lines in rows]
+    for run_id, of_run in zip((first, second), right, strict=True):
+        accuracy = mlflow.get_run(run_id).data.metrics["test_accuracy"]
+        assert sum(of_run) / len(of_run) == pytest.approx(accuracy, abs=1e-9)
+    pairs = list(zip(*right, strict=True))
+    alone = pairs.count((True, False)), pairs.count((False, True))
+    assert sum(alone), "the two models answer alike: this test would prove nothing"
+    p = binomtest(alone[0], sum(alone)).pvalue
+    which = "larger than chance" if p < 0.05 else "no larger than chance"
+
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert cli.main(["diff", first, second]) == 1
+    assert (
+        f"{which} (paired, {len(pairs)} rows: {alone[0]} that A alone has right, {alone[1]} that B "
+        f"alone has; McNemar's p = {p:.2g})"
+    ) in " ".join(said.getvalue().split())
 
 
 def documented(path: Path) -> list[list[str]]:

@@ -2,7 +2,7 @@
 
 import mlflow
 import pytest
-from commands import ROOT, call, run, run_from_cold
+from commands import ROOT, call, check_pairs, run, run_from_cold
 
 from samerun.run import start_run
 from samerun.store.tracking import use_store
@@ -168,6 +168,12 @@ def test_the_test_set_is_opened_for_the_best_run_by_validation_and_counted(sweep
     assert "have seen the test set" not in said + again
     assert "2 models of this experiment have seen the test set" in second
     assert len(mlflow.MlflowClient().get_metric_history(best, "test_accuracy")) == 1
+
+
+@pytest.mark.slow
+def test_two_evaluated_runs_are_compared_image_by_image(sweep):
+    evaluated = [run.info.run_id for run in sweep[1] if "test_accuracy" in run.data.metrics]
+    check_pairs(*evaluated)
 
 
 def test_a_run_without_a_model_is_one_message(mlflow_store):

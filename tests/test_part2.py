@@ -10,7 +10,7 @@ from pathlib import Path
 import mlflow
 import pytest
 import torch
-from commands import ROOT, call, run_from_cold
+from commands import ROOT, call, check_pairs, run_from_cold
 from mlflow import MlflowClient
 from mlflow.utils.file_utils import local_file_uri_to_path
 
@@ -294,9 +294,14 @@ def test_evaluating_adds_the_result_to_the_run_and_evaluating_twice_changes_noth
 
 
 @pytest.mark.slow
-def test_best_is_the_run_with_the_best_validation_accuracy(trained, tmp_path):
+def test_best_is_the_run_with_the_best_validation_accuracy_and_compared_image_by_image(
+    trained, tmp_path
+):
     best = max(runs(), key=lambda recorded: recorded.data.metrics["best_val_accuracy"])
     assert best.info.run_id in call(EVALUATE, "run_id=best", cwd=tmp_path)
+    (other,) = (run.info.run_id for run in runs() if run.info.run_id != best.info.run_id)
+    call(EVALUATE, f"run_id={other}", cwd=tmp_path)
+    check_pairs(best.info.run_id, other)
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ import optuna
 import pytest
 import servers
 import torch
-from commands import ROOT, call, run
+from commands import ROOT, call, check_pairs, run
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
 from torch import nn
@@ -369,6 +369,9 @@ def test_a_final_model_sees_the_test_set_once_and_a_trial_never(mlflow_store, tm
     assert trained.data.metrics["test_accuracy_low"] < accuracy
     again = call(EVALUATE, f"run_id={trained.info.run_id}", cwd=tmp_path)
     assert "has seen the test set already" in again
+    call(TRAIN, *SMALL, "seed=9", cwd=tmp_path)
+    call(EVALUATE, "run_id=latest", cwd=tmp_path)
+    check_pairs(*(found.info.run_id for found in runs("part3-competition")))
 
     storage = f"storage.path={tmp_path / 'study.journal'}"
     call(TUNE, *SMALL, "trials=1", storage, cwd=tmp_path)

@@ -16,6 +16,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from samerun import choose_run
 from samerun.compare.intervals import wilson_interval
+from samerun.compare.predictions import as_csv
 from samerun.run import record_addition
 from samerun.store.tracking import no_progress_bars
 from workshop.data import load_training_data
@@ -52,6 +53,8 @@ def main(cfg: DictConfig) -> None:
     record_addition(run, cfg, dataset)  # whoever repeats the run will evaluate it, too
     # The run has ended and shall not be opened again: this names it, and the time of its end.
     mlflow.log_metrics(metrics, run_id=run_id, timestamp=run.info.end_time)
+    # Where two runs kept their answers, `workshop diff` compares them image by image.
+    mlflow.log_text(as_csv(test.labels, predicted), "predictions/test.csv", run_id=run_id)
     log.info("test accuracy %.4f  (95 %% interval %.4f to %.4f)", *list(metrics.values())[:3])
     warn_of_many_looks(run)
 

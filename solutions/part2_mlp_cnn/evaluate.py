@@ -23,6 +23,7 @@ from torch import Tensor
 
 from samerun import choose_run, set_up, with_secrets
 from samerun.compare.intervals import wilson_interval
+from samerun.compare.predictions import as_csv
 from samerun.run import record_addition
 from samerun.store.tracking import no_progress_bars
 from workshop.errors import WorkshopError, plain_errors
@@ -148,6 +149,8 @@ def main(cfg: DictConfig) -> None:
     MlflowClient().log_figure(run_id, display.figure_, "confusion_matrix.png")
     ##END##
 
+    # Where two runs kept their answers, `workshop diff` compares them image by image.
+    mlflow.log_text(as_csv(labels, predicted), "predictions/test.csv", run_id=run_id)
     mistakes = plot_mistakes(dataset.test.images, labels, probabilities, dataset.classes)
     MlflowClient().log_figure(run_id, mistakes, "mistakes.png")
     plt.close("all")

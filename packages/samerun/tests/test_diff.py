@@ -41,7 +41,12 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--seed", type=int, default=3)
 parser.add_argument("--rate", type=float, default=0.5)
 parser.add_argument("--with", dest="modules", nargs="*", default=[])
+parser.add_argument("--portable", action="store_true")
+parser.add_argument("--device")
+parser.add_argument("--threads", type=int)
 options = vars(parser.parse_args())
+if threads := options.pop("threads"):
+    samerun.set_up(3, threads, options.pop("device"), portable=options["portable"])
 folder = Path(os.environ["TO"])
 for name in options.pop("modules"):
     importlib.import_module(name)
@@ -174,6 +179,18 @@ def test_another_arithmetic_is_named_by_the_variable_that_made_it(
     assert (cause.kind, cause.name) == ("arithmetic", "ATEN_CPU_CAPABILITY")
     here, notes = present(plain, project)
     assert compare(plain, here, [project]).causes == () and notes == []
+
+
+@pytest.mark.slow
+def test_a_run_that_was_set_up_does_not_differ_from_the_tree_if_nothing_changed(
+    project: Path, tmp_path: Path
+) -> None:
+    set_up = ("--threads", "1", "--device", "auto", "--portable")
+    run = record(project, tmp_path / "run", *set_up)
+    before = dict(os.environ)
+    here, notes = present(run, project)
+    assert compare(run, here, [project]).causes == () and notes == []
+    assert os.environ == before
 
 
 # Code: two commits, two patches

@@ -30,7 +30,7 @@ for name in modules:
     importlib.import_module(name)
 if set_up:
     import samerun
-    samerun.set_up(0, threads, portable=portable)
+    samerun.set_up(0, threads, "auto", portable=portable)
 elif threads:
     sys.modules["torch"].set_num_threads(threads)
 from samerun.machine.arithmetic import fingerprints
