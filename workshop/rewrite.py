@@ -14,7 +14,7 @@ SOURCES = {
 }
 TEXTS = (
     (re.compile(r"uv run part\d_\w+/"), "uv run "),
-    (re.compile(r"uv run workshop trace"), "uv run samerun trace"),
+    (re.compile(r"\bworkshop (?=(trace|diff)\b)"), "samerun "),
     (re.compile(r"\bWorkshopError\b"), "RecordError"),
     (re.compile(r"\bthe root folder of the workshop"), "the root folder of the project"),
     (re.compile(r"^  - data: fashion_mnist$", re.M), "  - data: digits"),
