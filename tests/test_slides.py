@@ -507,6 +507,7 @@ FRENCH = {
     # 1.3 is a TODO, and CC BY 4.0 a name
     r"(?<!CC BY )\b(?![123]\.\d\d?\b)\d+\.\d": "a comma before decimals",
     r"(?i)\b(?:de|que|le|se|ne) \*?(?:uv|Hydra)\b": "elision before uv and Hydra",
+    r"(?i)deep learning": "apprentissage profond",
 }
 
 
