@@ -3,10 +3,12 @@
 import contextlib
 import errno
 import hashlib
+import importlib
 import io
 import itertools
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -32,6 +34,7 @@ pytestmark = pytest.mark.slow  # each starts a process that imports MLflow
 TRAIN = """\
 import argparse
 import os
+import re
 import sys
 import tempfile
 import time
@@ -362,3 +365,77 @@ def test_the_original_is_marked_where_it_is_asked_for(project: Project, repeated
 
 def test_data_that_git_ignores_is_brought_along(repeated: Repeated) -> None:
     assert repeated.run.trace.data == repeated.original.trace.data
+
+
+# Another machine
+
+KERNELS = """\
+from dataclasses import replace
+
+import mlflow
+import numpy as np
+from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
+
+import samerun
+
+numbers = np.linspace(-9, 9, 1000, dtype=np.float32)
+fast = any(__cpu_features__[name] for name in __cpu_dispatch__)
+data = replace(samerun.dataset("numbers", numbers), rows={"val": 400})
+with samerun.start_run({"seed": 3}, data, experiment="kernels"):
+    mlflow.log_metric("loss", float(np.exp(numbers).astype(float).sum()), step=1)
+    mlflow.log_metric("val_accuracy", (360 - fast) / 400, step=1)
+"""
+
+
+def test_a_run_of_another_machine_is_within_its_interval_and_beyond_it_different(
+    tmp_path: Path, store_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A processor without the newer instructions, which the repetition has: the record is made with
+    NumPy's kernels for it switched off, and says then that there were none."""
+    umath = importlib.import_module("numpy._core._multiarray_umath")
+    root, store = tmp_path / "root", tmp_path / "mlflow.db"
+    root.mkdir()
+    store.write_bytes(store_template.read_bytes())
+    (root / "fit.py").write_bytes(KERNELS.encode())
+    (root / ".gitignore").write_bytes(b"__pycache__/\n")
+    git(root, "init", "-q", "-b", "main")
+    git(root, "add", ".")
+    git(root, "commit", "-q", "-m", "first")
+    monkeypatch.setenv("SAMERUN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store.as_posix()}")
+    older = {"NPY_DISABLE_CPU_FEATURES": " ".join(umath.__cpu_dispatch__)}
+    typed(root, store, "fit.py", **older)
+    run = only_run(store, "kernels")
+    recorded = run.files / "trace" / "trace.json"
+
+    def repeated(rows: int) -> tuple[int, dict]:
+        trace = json.loads(recorded.read_text(encoding="utf-8"))
+        trace["machine"]["variables"].pop("NPY_DISABLE_CPU_FEATURES", None)
+        trace["data"]["rows"] = {"val": rows}
+        recorded.write_text(json.dumps(trace), encoding="utf-8")
+        status, said = samerun("reproduce", run.run_id, "--json", cwd=root)
+        return status, json.loads(said)
+
+    status, outcome = repeated(rows=400)
+    assert run.trace.machine and outcome["run_id"], outcome
+    again = read_run(outcome["run_id"]).trace.machine
+    assert again
+    if run.trace.machine.arithmetic == again.arithmetic:
+        pytest.skip("with and without the newer instructions, this processor calculates alike")
+    assert (status, outcome["verdict"]) == (0, "within tolerance"), outcome["reason"]
+    assert "The same bits were not to be expected" in outcome["reason"]
+    assert re.search(r"\d of \d calculations differ", outcome["reason"])
+    assert any(cause.startswith("arithmetic, ") for cause in outcome["causes"])
+    assert "First to differ: loss at step 1 is" in outcome["reason"]
+    assert (
+        "val_accuracy: at every step inside of its interval of 95 %, which is 0.8667 to 0.9257 at "
+        "step 1 (0.9000 of 400 rows)."
+    ) in outcome["reason"]
+
+    status, outcome = repeated(rows=4_000_000)  # the same difference, and so narrow an interval
+    assert (status, outcome["verdict"]) == (1, "different")
+    assert (
+        "Beyond the tolerance: val_accuracy at step 1 is 0.8975, was 0.9; the interval of 95 % is "
+        "0.8997 to 0.9003."
+    ) in outcome["reason"]
+    assert "Likeliest cause: arithmetic, " in outcome["reason"]
