@@ -58,10 +58,11 @@ def test_the_stand_in_is_split_with_its_share_of_each_class(source):
     assert not data.train.images.flags.writeable
 
 
-def test_a_run_records_how_many_rows_each_split_has(source):
-    expected = {"train": 1078, "val": 359, "test": 360}
-    assert collect({}, source.load_dataset("digits")).data.rows == expected
-    assert collect({}, source.load_training_data("digits")).data.rows == expected
+def test_a_run_records_how_many_rows_each_open_split_has(source, tmp_path):
+    seen = collect({}, source.load_dataset("digits"), tmp_path)
+    assert seen.data.rows == {"train": 1078, "val": 359, "test": 360}
+    sealed = collect({}, source.load_training_data("digits"), tmp_path)
+    assert sealed.data.rows == {"train": 1078, "val": 359} and "data" not in sealed.problems
 
 
 def test_no_example_is_in_two_splits(put):

@@ -91,8 +91,9 @@ class Dataset:
 
     @property
     def rows(self) -> dict[str, int]:
-        """How many examples each split has: the interval of an accuracy follows from that."""
-        return {"train": len(self.train), "val": len(self.val), "test": len(self.test)}
+        """How many examples each open split has: the interval of an accuracy follows from that."""
+        splits = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: len(split) for name, split in splits.items() if isinstance(split, Split)}
 
 
 @functools.cache
