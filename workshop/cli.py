@@ -48,6 +48,14 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--tree", type=Path, help="check another tree, such as solutions")
     add.set_defaults(command=_check)
 
+    add = commands.add_parser("watch", help="check every save at once; keys for hint, diff, ...")
+    add.add_argument("--part", help="1, 2 or 3 (default: the one where you were last)")
+    add.add_argument(
+        "--plain", action="store_true",
+        help="lines, never redrawn, and commands that end with Enter: for a screen reader",
+    )  # fmt: skip
+    add.set_defaults(command=_watch)
+
     add = commands.add_parser("hint", help="a hint for one TODO")
     add.add_argument(
         "todo", nargs="?", default="latest", metavar="TODO",
@@ -173,6 +181,13 @@ def _check(options: argparse.Namespace) -> int:
     if len(found) < len(wanted):
         return 130  # the status that shells give to Ctrl+C
     return 0 if all(result.state == "done" for result in found) else 1
+
+
+def _watch(options: argparse.Namespace) -> int:
+    from workshop import course
+    from workshop.watch import command
+
+    return command.watch(course.load(), options.part, plain=options.plain)
 
 
 def _hint(options: argparse.Namespace) -> int:

@@ -392,8 +392,8 @@ def _locals_of_main(stop: _Stop) -> dict:
 @contextlib.contextmanager
 def _scratch_store() -> Iterator[None]:
     """Let everything inside record to an empty store of its own, in a folder that goes at exit."""
-    store = Path(tempfile.mkdtemp(dir=_scratch_folder())) / "mlflow.db"
-    shutil.copy(_empty_store(), store)
+    store = Path(tempfile.mkdtemp(dir=scratch_folder())) / "mlflow.db"
+    shutil.copy(empty_store(), store)
     uri = f"sqlite:///{store.as_posix()}"
     # Without HYDRA_FULL_ERROR a part's main would turn the errors that we look for into messages.
     with variables_set({"MLFLOW_TRACKING_URI": uri, "HYDRA_FULL_ERROR": "1"}):
@@ -402,20 +402,28 @@ def _scratch_store() -> Iterator[None]:
 
 
 @functools.cache
-def _scratch_folder() -> Path:
+def scratch_folder() -> Path:
+    """Return the folder in which the stores of all runs stand, until this process ends."""
     folder = tempfile.TemporaryDirectory(prefix="workshop-", ignore_cleanup_errors=True)
     atexit.register(folder.cleanup)
     return Path(folder.name)
 
 
 @functools.cache
-def _empty_store() -> Path:
-    # Its tables take three seconds to make, a copy of it takes none.
-    store = _scratch_folder() / "empty.db"
-    _write_without_waiting(_scratch_folder())
+def empty_store() -> Path:
+    """Return a run store without runs: its tables take three seconds to make, a copy none."""
+    store = scratch_folder() / "empty.db"
+    _write_without_waiting(scratch_folder())
     with contextlib.redirect_stderr(io.StringIO()):
         run_store.create_store(store)
     return store
+
+
+def sweep() -> None:
+    """Remove what runs of this process, or of its forks, left beside the empty store."""
+    for path in scratch_folder().iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _write_without_waiting(folder: Path) -> None:
