@@ -161,8 +161,9 @@ def test_a_parameter_that_is_missing_or_renamed_is_a_difference(params: dict) ->
     assert found.kind == "different" and "The parameter" in found.reason
 
 
-def test_where_a_run_is_recorded_is_no_part_of_what_it_did() -> None:
-    one, other = (replace(RUN, params=RUN.params | {"experiment": e}) for e in ("here", "there"))
+@pytest.mark.parametrize("name", ["experiment", "run_name"])
+def test_where_a_run_is_recorded_is_no_part_of_what_it_did(name: str) -> None:
+    one, other = (replace(RUN, params=RUN.params | {name: value}) for value in ("here", "there"))
     assert judged(other, one).kind == "exact"
 
 
@@ -264,9 +265,9 @@ def test_a_loss_has_a_stated_tolerance_of_one_percent_of_its_largest_value() -> 
         near = metrics(RUN, train_deviance=[(1, 0.75), (2, 0.5), (3, last)])
         found = judged(machine(near, arithmetic=OTHER_BITS))
         assert found.kind == kind
-        assert (
-            "within 1%" if kind != "different" else "0.2425 to 0.2575 would be allowed"
-        ) in found.reason
+        allowed = "is allowed: train_deviance 0.0075."
+        said = allowed if kind != "different" else "0.2425 to 0.2575 would be allowed"
+        assert said in found.reason
 
 
 @pytest.mark.parametrize("lost", [math.inf, -math.inf, math.nan])
@@ -305,14 +306,15 @@ def test_a_step_at_which_an_accuracy_is_no_share_of_its_rows_has_no_interval() -
     first = metrics(RUN, val_accuracy=[(1, 0.50001), (2, 0.8), (3, 0.9)])
     near = metrics(RUN, val_accuracy=[(1, 0.50002), (2, 0.8), (3, 0.9)])
     assert judged(machine(near, arithmetic=OTHER_BITS), first).reasons[-1] == (
-        "val_accuracy: where no interval is known, within 1% of the largest value of the metric."
+        "Where no interval is known, 1% of the metric's largest value is allowed: "
+        "val_accuracy 0.009."
     )
     far = metrics(RUN, val_accuracy=[(1, 0.52), (2, 0.8), (3, 0.9)])
     assert judged(machine(far, arithmetic=OTHER_BITS), first).kind == "different"
     both = metrics(RUN, val_accuracy=[(1, 0.50002), (2, 0.8025), (3, 0.9)])
     found = judged(machine(both, arithmetic=OTHER_BITS), first)
     assert "0.7580 to 0.8363 at step 2 (0.8000 of 400 rows)" in found.reasons[-2]
-    assert "where no interval is known" in found.reasons[-1]
+    assert "Where no interval is known" in found.reasons[-1]
 
 
 def test_of_many_metrics_and_values_a_few_are_named() -> None:
@@ -323,8 +325,8 @@ def test_of_many_metrics_and_values_a_few_are_named() -> None:
     assert found.kind == "within tolerance"
     assert found.reasons[-2:] == (
         "So are 47 other metrics in theirs.",
-        "acc_0, acc_1, acc_10 and 47 more: where no interval is known, within 1% of the largest "
-        "value of the metric.",
+        "Where no interval is known, 1% of the metric's largest value is allowed: acc_0 0.005, "
+        "acc_1 0.005, acc_10 0.0052 and 47 more.",
     )
     one = metrics(RUN, loss=[(0, float(n)) for n in range(3000)])
     other = metrics(RUN, loss=[(0, n + 0.5) for n in range(3000)])
@@ -396,6 +398,12 @@ def test_of_many_data_files_that_differ_a_few_are_named() -> None:
     assert judged(of("e"), of("d")).reasons[1] == (
         "0.csv: 9 bytes, 9 bytes, 1.csv: 9 bytes, 9 bytes, 10.csv: 9 bytes, 9 bytes and 297 more"
     )
+
+
+@pytest.mark.parametrize("lacking", ["metrics", "weights"])
+def test_metrics_or_weights_alone_are_enough_to_compare(lacking: str) -> None:
+    run = replace(RUN, **{lacking: {}})
+    assert judged(run, run).kind == "exact"
 
 
 def test_runs_without_metrics_and_weights_verify_nothing() -> None:
@@ -565,6 +573,12 @@ def test_the_end_of_a_metric_without_steps_is_the_value_that_was_logged_last() -
     found = compare(one, other)
     assert [metric.last for metric in found.metrics] == [(0.5, 0.25)]
     assert outcomes(found) == [Outcome("loss", 0.5, 0.25)]
+
+
+def test_two_ends_that_are_no_number_are_no_result_that_differs() -> None:
+    one, other = (metrics(RUN, loss=[(1, first), (2, math.nan)]) for first in (0.5, 0.25))
+    assert outcomes(compare(one, other)) == []
+    assert [outcome.metric for outcome in outcomes(compare(one, RUN))] == ["loss"]
 
 
 def test_a_variable_may_change_what_a_card_calculates_though_the_processor_agrees() -> None:

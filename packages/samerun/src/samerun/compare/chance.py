@@ -159,7 +159,7 @@ def outcomes(comparison: "Comparison") -> list[Outcome]:
     found = []
     for metric in comparison.metrics:
         name, (one, other) = metric.name, metric.last
-        if one == other:
+        if one == other or {str(one), str(other)} == {"nan"}:
             continue
         shares = share(first, name), share(second, name)
         if shares[0] and shares[1]:

@@ -63,9 +63,9 @@ def verdict(comparison: Comparison, missing: Sequence[str] = (), early: str = ""
         lies inside of the 95 % interval that it has there in the first run, and any other value
         within 1 % of the largest finite one of its metric.
     different : anything else. The reason names the first metric and step, and the likeliest cause.
-    not verified : there is nothing to judge by, something was missing and the results differ, or
-        the first run did not come to its end. Of such a run, all that it recorded is compared: if
-        that differs, the verdict is "different".
+    not verified : there is nothing to judge by, the data differ, the second run did not come to its
+        end, or something was missing and the results differ. Also if the first run did not come to
+        its end and all that it measured is the same; if that differs, it is "different".
 
     Parameters
     ----------
@@ -282,7 +282,7 @@ def _tolerances(comparison: Comparison) -> tuple[str, ...]:
     """Return what was allowed, in sentences: for shares of rows, and for all else."""
     said, found = [], list(_pairs(comparison))
     known = {pair.name: pair for pair in found if pair.rows}
-    others = dict.fromkeys(pair.name for pair in found if not pair.rows)
+    others = {pair.name: pair for pair in found if not pair.rows}
     for pair in list(known.values())[:FEW]:  # the last step at which each differs
         said.append(
             f"{pair.name}: at every step inside of its interval of 95 %, which is {pair.low:.4f} "
@@ -291,8 +291,9 @@ def _tolerances(comparison: Comparison) -> tuple[str, ...]:
     if len(known) > FEW:
         said.append(f"So are {_count(len(known) - FEW, 'other metric')} in theirs.")
     if others:
-        allowed = f"within {TOLERANCE:.0%} of the largest value of the metric"
-        said.append(f"{few(others)}: where no interval is known, {allowed}.")
+        amounts = few(f"{pair.name} {pair.high - pair.was:.2g}" for pair in others.values())
+        allowed = f"{TOLERANCE:.0%} of the metric's largest value is allowed"
+        said.append(f"Where no interval is known, {allowed}: {amounts}.")
     if comparison.weights:
         said.append(
             f"{_count(len(comparison.weights), 'file', ' of weights')} differ in their bits."
