@@ -148,11 +148,26 @@ def test_the_earliest_step_is_named_and_not_the_first_name() -> None:
     earlier = [(1, 0.75), (2, 0.81), (3, 0.9)]
     found = judged(metrics(RUN, train_deviance=later, val_accuracy=earlier))
     assert "First to differ: val_accuracy at step 2 is 0.81, was 0.8" in found.reasons[0]
-    assert "So do 1 other metric." in found.reasons[0]
+    assert found.reasons[0].endswith(" So does 1 other metric.")
+    more = {f"m{n}": [(9, 0.5)] for n in range(4)}
+    assert judged(metrics(RUN, **more)).reasons[0].endswith(" So do 3 other metrics.")
 
 
 def test_a_metric_that_only_the_repetition_has_is_a_difference() -> None:
     assert judged(metrics(RUN, extra=[(0, 1.0)])).kind == "different"
+
+
+def test_the_likeliest_cause_is_named_and_the_others_are_counted() -> None:
+    other = replace(RUN, weights={"trees.npz": "x" * 64})
+    for changed, said in (
+        ({"seed": 4}, "Likeliest cause: configuration, seed: 3, now 4."),
+        ({"seed": 4, "a": 1}, "seed: 3, now 4. Beside it differ 3 other things."),
+    ):
+        config = {"seed": 3, "model": {"depth": 4, "rate": 0.1}} | changed
+        if "a" in changed:
+            config["model"] = {"depth": 5}
+        again = replace(other, trace=replace(TRACE, config=config))
+        assert judged(again).reason.endswith(said)
 
 
 @pytest.mark.parametrize("params", [{"model.depth": "4"}, {"model.deep": "4", "seed": "3"}])

@@ -157,7 +157,7 @@ def likeliest(causes: Sequence[Cause]) -> str:
             "a random number without a seed, the order of threads, the time, a network."
         )
     cause = causes[0]
-    others = f" {len(causes) - 1} more things differ." if len(causes) > 1 else ""
+    others = f" Beside it differ {_count(len(causes) - 1, 'other thing')}." if causes[1:] else ""
     was = f"{cause.first}, now {cause.second}" if cause.first else cause.second
     return f"Likeliest cause: {cause.kind}, {cause.name}: {was}.{others}"
 
@@ -168,7 +168,7 @@ def _how_it_differs(comparison: Comparison) -> tuple[str, ...]:
     if comparison.metrics:
         said.append(sentence(comparison.metrics[0]))
         if others := len(comparison.metrics) - 1:
-            said[-1] += f" So do {_count(others, 'other metric')}."
+            said[-1] += f" So {'does' if others == 1 else 'do'} {_count(others, 'other metric')}."
     if comparison.params:
         said.append(_of_params(comparison))
     if comparison.weights and not comparison.metrics:
