@@ -3,6 +3,7 @@
 import errno
 import functools
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -434,11 +435,77 @@ def test_variables_are_those_of_the_run_and_no_others(
     assert not found.keys() & (absent | {"SAMERUN_ROOT", "SLURM_JOB_ID", "OPTUNA_STORAGE"})
 
 
+def test_a_run_starts_in_its_folder_though_git_holds_no_such_folder(
+    trace: Trace, tmp_path: Path
+) -> None:
+    deep = replace(trace, repeat=Command(("uv", "run", "train.py"), "notes/of today"))
+    found = started(deep, tmp_path / "made").folder
+    assert found == tmp_path / "made" / "notes" / "of today" and found.is_dir()
+    assert started(deep, tmp_path / "made").folder == found
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("uv", "run", "train.py", "a=1"), (str(HERE.executable), "train.py", "a=1")),
+        (("train.py",), (str(HERE.executable), "train.py")),
+        (("uv", "run", "python", "-m", "shapes"), (str(HERE.executable), "-m", "shapes")),
+    ],
+)
+def test_the_program_is_that_of_the_chosen_environment(
+    words: tuple[str, ...], expected: tuple[str, ...], trace: Trace, tmp_path: Path
+) -> None:
+    typed = replace(trace, repeat=Command(words))
+    assert started(typed, tmp_path / "made").words == expected
+
+
+def test_an_installed_command_is_that_of_the_chosen_environment(
+    trace: Trace, tmp_path: Path
+) -> None:
+    name = "train.exe" if os.name == "nt" else "train"
+    (tmp_path / name).touch(mode=0o755)
+    python = Python(tmp_path / "python", tmp_path, "another")
+    typed = replace(trace, repeat=Command(("uv", "run", "train", "a=1")))
+    found = command.start(typed, tmp_path, python, tmp_path / "mlflow.db", ("a" * 32, None))
+    assert Path(found.words[0]) == tmp_path / name and found.words[1:] == ("a=1",)
+
+
+def test_the_variables_lead_to_the_chosen_environment_and_to_a_store_of_its_own(
+    trace: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIRTUAL_ENV", "/present/environment")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    monkeypatch.setenv("PYTHONHOME", "/present/python")
+    assert trace.machine
+    then = {"CUDA_VISIBLE_DEVICES": "0,1", "LD_PRELOAD": "/theirs.so", "SLURM_ARRAY_TASK_ID": "4"}
+    known = replace(trace, machine=replace(trace.machine, variables=then))
+    (tmp_path / "made").mkdir()
+    python = Python(tmp_path / "bin" / "python", tmp_path, "another")
+
+    def variables(store: Path) -> dict[str, str]:
+        renamed = ("a" * 32, None)
+        return command.start(known, tmp_path / "made", python, store, renamed).variables
+
+    found = variables(tmp_path / "made" / "mlflow.db")
+    assert found["PATH"] == os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])
+    assert found["CUDA_VISIBLE_DEVICES"] == "1" and found["PYTHONIOENCODING"] == "utf-8"
+    absent = {"VIRTUAL_ENV", "PYTHONHOME", "MLFLOW_TRACKING_URI", "SLURM_ARRAY_TASK_ID"}
+    assert not found.keys() & absent and found.get("LD_PRELOAD") == os.environ.get("LD_PRELOAD")
+    (tmp_path / "pyvenv.cfg").touch()
+    found = variables(tmp_path / "mlflow.db")
+    assert found["VIRTUAL_ENV"] == str(tmp_path)
+    assert found["MLFLOW_TRACKING_URI"] == f"sqlite:///{(tmp_path / 'mlflow.db').as_posix()}"
+
+
 def test_as_many_threads_compute_as_there_were_cores(trace: Trace, tmp_path: Path) -> None:
     assert trace.machine
     larger = replace(trace.machine, usable_cores=trace.machine.usable_cores + 3, variables={})
     found = started(replace(trace, machine=larger), tmp_path / "made").variables
     assert found["OMP_NUM_THREADS"] == str(larger.usable_cores)
+    assert found["OPENBLAS_NUM_THREADS"] == str(larger.usable_cores)
+    set_then = replace(larger, variables={"OMP_NUM_THREADS": "2"})
+    found = started(replace(trace, machine=set_then), tmp_path / "made").variables
+    assert found["OMP_NUM_THREADS"] == "2"
     same = replace(trace.machine, variables={})
     assert "OMP_NUM_THREADS" not in started(replace(trace, machine=same), tmp_path / "m").variables
 

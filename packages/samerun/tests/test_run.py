@@ -19,6 +19,7 @@ from rich.console import Console
 from samerun import cli
 from samerun.display import screen as view
 from samerun.errors import RecordError
+from samerun.recorded import read_run
 from samerun.run import record_addition, start_run
 from samerun.store import tracking as store
 
@@ -305,6 +306,25 @@ def test_a_run_without_a_trace_says_why(mlflow_store: Path) -> None:
         pass
     with pytest.raises(RecordError, match="has no trace"):
         view.read(run.info.run_id)
+
+
+@pytest.mark.parametrize("of", ["trace", "weights"])
+def test_a_run_that_another_user_does_not_let_read_is_named(
+    of: str, mlflow_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = finished_run()
+    (tmp_path / "weights.npz").write_bytes(b"1")
+    MlflowClient().log_artifact(run.info.run_id, str(tmp_path / "weights.npz"))
+
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/their/folder")
+
+    if of == "trace":
+        monkeypatch.setattr(MlflowClient, "list_artifacts", refused)
+    else:
+        monkeypatch.setattr("samerun.recorded.weights_digest", refused)
+    with pytest.raises(RecordError, match=r"cannot be read: /their/folder: .*samerun export"):
+        read_run(run.info.run_id)
 
 
 def test_reading_creates_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -250,6 +250,19 @@ def check_artifact(run: "Run", path: str) -> None:
         )
 
 
+@contextlib.contextmanager
+def readable(run: "Run") -> Iterator[None]:
+    """End with a RecordError where a file of a run may not be read: those of another user."""
+    try:
+        yield
+    except PermissionError as error:
+        raise RecordError(
+            f"The run {run.info.run_id} cannot be read: {error.filename}: {error.strerror}. If it "
+            "is another user's, ask for the right to read its files, or for an archive of it: "
+            "samerun export makes one."
+        ) from error
+
+
 def check_artifacts_are_there(run: "Run") -> None:
     """Refuse a run of a local store that has lost all of its artifacts with a RecordError."""
     store, where = local_store(tracking_uri()), urlsplit(run.info.artifact_uri)

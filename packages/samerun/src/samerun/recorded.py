@@ -11,7 +11,7 @@ from urllib.request import url2pathname
 
 from samerun.compare.weights import is_weights, weights_digest
 from samerun.display.screen import fetch
-from samerun.find import find_run
+from samerun.find import find_run, readable
 from samerun.store.tracking import no_progress_bars
 from samerun.trace import Trace
 
@@ -55,12 +55,13 @@ def read_run(run_id: str) -> RecordedRun:
     run, client = find_run(run_id), MlflowClient()
     trace = fetch(run)
     folders = [(_local(client, run), ""), *models(client, run)]
-    weights = {
-        f"{within}{path.relative_to(folder).as_posix()}": weights_digest(path)
-        for folder, within in folders
-        for path in sorted(folder.rglob("*"))
-        if is_weights(path)
-    }
+    with readable(run):
+        weights = {
+            f"{within}{path.relative_to(folder).as_posix()}": weights_digest(path)
+            for folder, within in folders
+            for path in sorted(folder.rglob("*"))
+            if is_weights(path)
+        }
     recorded = RecordedRun(
         run_id=run.info.run_id,
         name=run.info.run_name,

@@ -18,7 +18,7 @@ from samerun.command.repeat import relative
 from samerun.config import leaves
 from samerun.display.plain import any_console
 from samerun.errors import RecordError
-from samerun.find import check_artifacts_are_there, find_run
+from samerun.find import check_artifacts_are_there, find_run, readable
 from samerun.machine.description import sha256
 from samerun.root import root_of
 from samerun.store.tracking import no_progress_bars
@@ -50,16 +50,18 @@ def fetch(run: "Run") -> Trace:
     from mlflow import MlflowClient
 
     run_id = run.info.run_id
-    client = MlflowClient()
-    if not client.list_artifacts(run_id, FOLDER):
-        if not any(tag.startswith("trace.") for tag in run.data.tags):
-            raise RecordError(f"The run {run_id} has no trace: it was not started with start_run.")
-        check_artifacts_are_there(run)
-        problem = run.data.tags.get("trace.problems", "")
-        why = problem if problem.startswith("not recorded") else "it was removed"
-        raise RecordError(f"The trace of the run {run_id} is not there: {why}.")
-    with _downloaded(run) as folder:
-        return from_folder(folder)
+    with readable(run):
+        if not MlflowClient().list_artifacts(run_id, FOLDER):
+            if not any(tag.startswith("trace.") for tag in run.data.tags):
+                raise RecordError(
+                    f"The run {run_id} has no trace: it was not started with start_run."
+                )
+            check_artifacts_are_there(run)
+            problem = run.data.tags.get("trace.problems", "")
+            why = problem if problem.startswith("not recorded") else "it was removed"
+            raise RecordError(f"The trace of the run {run_id} is not there: {why}.")
+        with _downloaded(run) as folder:
+            return from_folder(folder)
 
 
 def continuations(run: "Run") -> list[Trace]:

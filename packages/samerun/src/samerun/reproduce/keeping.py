@@ -31,7 +31,7 @@ def empty_store(tree: Path) -> None:
     """
     import mlflow
 
-    kept = place().parent / f"empty-{mlflow.__version__}.db"
+    kept = place().parent / f"of-repetitions-{mlflow.__version__}.db"
     create_store(kept)
     shutil.copyfile(kept, tree / STORE)
 
