@@ -161,7 +161,7 @@ def test_the_likeliest_cause_is_named_and_the_others_are_counted() -> None:
     other = replace(RUN, weights={"trees.npz": "x" * 64})
     for changed, said in (
         ({"seed": 4}, "Likeliest cause: configuration, seed: 3, now 4."),
-        ({"seed": 4, "a": 1}, "seed: 3, now 4. Beside it differ 3 other things."),
+        ({"seed": 4, "a": 1}, "seed: 3, now 4. 3 other things changed, too."),
     ):
         config = {"seed": 3, "model": {"depth": 4, "rate": 0.1}} | changed
         if "a" in changed:
@@ -283,6 +283,19 @@ def test_a_loss_has_a_stated_tolerance_of_one_percent_of_its_largest_value() -> 
         allowed = "is allowed: train_deviance 0.0075."
         said = allowed if kind != "different" else "0.2425 to 0.2575 would be allowed"
         assert said in found.reason
+
+
+def test_the_tolerance_ends_where_it_says() -> None:
+    first = metrics(RUN, loss=[(1, -1.0), (2, 0.5)])  # 1 % of the largest: 0.01
+    assert (0.5 - 0.01, 0.5 + 0.01) == (0.49, 0.51)
+    for last, kind in (
+        (0.49, "within tolerance"),
+        (0.51, "within tolerance"),
+        (math.nextafter(0.49, 0), "different"),
+        (math.nextafter(0.51, 1), "different"),
+    ):
+        again = metrics(RUN, loss=[(1, -1.0), (2, last)])
+        assert judged(machine(again, arithmetic=OTHER_BITS), first).kind == kind, last
 
 
 @pytest.mark.parametrize("lost", [math.inf, -math.inf, math.nan])
@@ -542,6 +555,31 @@ def test_the_rows_come_from_the_split_that_a_metric_names() -> None:
     assert share(RUN, "train_deviance") is None
     assert share(metrics(RUN, accuracy=[(0, 0.5)]), "accuracy") is None
     assert share(metrics(RUN, val_accuracy=[(0, 0.90001)]), "val_accuracy") is None
+    for value, is_one in ((1.0, True), (0.0, True), (1.5, False), (90.0, False), (-0.5, False)):
+        found = share(metrics(RUN, val_accuracy=[(0, value)]), "val_accuracy")
+        assert found == (Share(value, 400) if is_one else None)
+    assert share(metrics(RUN, val_accuracy_low=[(0, 0.75)]), "val_accuracy_low") is None
+    both = metrics(RUN, train_val_accuracy=[(0, 0.5)])
+    assert share(both, "train_val_accuracy") is None  # of which of the two?
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(0.6, 0.8), (0.95, 0.99), (0.8, 1.2), (0.2, 0.95), (-0.1, 0.99), (0.8, math.nan), (None, 0.9)],
+)
+def test_what_is_no_interval_of_an_accuracy_says_nothing_of_its_rows(
+    low: float | None, high: float
+) -> None:
+    logged = {"test_accuracy": 0.9, "test_accuracy_low": low, "test_accuracy_high": high}
+    points = {name: [(0, value)] for name, value in logged.items() if value is not None}
+    assert share(metrics(RUN, **points), "test_accuracy") is None
+    in_percent = {name: [(0, 0.9), (1, 90.0)] for name in logged}
+    assert share(metrics(RUN, **in_percent), "test_accuracy", 0.9) is None
+    begin, end = Share(0.9, 100).interval
+    for shift in (-0.1, -0.01, 1e-6, 0.01):  # as wide as one of 100 rows
+        moved = {"test_accuracy_low": begin + shift, "test_accuracy_high": end + shift}
+        points = {name: [(0, value)] for name, value in (logged | moved).items()}
+        assert share(metrics(RUN, **points), "test_accuracy") is None
 
 
 @pytest.mark.parametrize(("right", "rows"), [(9, 10), (8731, 10_000), (300, 300), (0, 7)])

@@ -70,28 +70,25 @@ def _rows_of_split(run: "RecordedRun", metric: str) -> int | None:
 
 
 def _rows_of_interval(run: "RecordedRun", metric: str) -> int | None:
-    """Return the rows by which the interval that was logged beside a metric is as wide as it is."""
+    """Return the rows of which the interval that was logged beside a metric is the one of Wilson;
+    None if there are none."""
     value, low, high = (
         last_value(run.metrics.get(name, ())) for name in (metric, *(f"{metric}_{e}" for e in ENDS))
     )
-    if value is None or low is None or high is None:
-        return None
-    if not -1e-9 <= low <= value + 1e-9 <= high + 2e-9 <= 1 + 3e-9:  # as they were rounded
+    if value is None or low is None or high is None or not 0 <= value <= 1:
         return None
     least, most = 1, MOST_ROWS
     while least < most:  # the interval is the narrower, the more rows there are
         rows = (least + most) // 2
-        if _width(value, rows) > high - low + 1e-12:
+        bottom, top = wilson_interval(value * rows, rows)
+        if top - bottom > high - low + 1e-12:
             least = rows + 1
         else:
             most = rows
-    exact = abs(_width(value, least) - (high - low)) < 1e-9
-    return least if exact else None
-
-
-def _width(value: float, rows: int) -> float:
-    low, high = wilson_interval(value * rows, rows)
-    return high - low
+    found = wilson_interval(value * least, least)
+    return (
+        least if all(abs(a - b) < 1e-9 for a, b in zip(found, (low, high), strict=True)) else None
+    )
 
 
 def end_of_interval(run: "RecordedRun", metric: str) -> tuple[float, float, int] | None:

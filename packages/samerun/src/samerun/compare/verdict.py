@@ -157,7 +157,7 @@ def likeliest(causes: Sequence[Cause]) -> str:
             "a random number without a seed, the order of threads, the time, a network."
         )
     cause = causes[0]
-    others = f" Beside it differ {_count(len(causes) - 1, 'other thing')}." if causes[1:] else ""
+    others = f" {_count(len(causes) - 1, 'other thing')} changed, too." if causes[1:] else ""
     was = f"{cause.first}, now {cause.second}" if cause.first else cause.second
     return f"Likeliest cause: {cause.kind}, {cause.name}: {was}.{others}"
 
