@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from cores import pytest_xdist_auto_num_workers  # noqa: F401
 from record_fixtures import checkout, mlflow_store, store_template  # noqa: F401
 
 # Several processes share the cores here: a thread of PyTorch that has nothing to do must not spin.
