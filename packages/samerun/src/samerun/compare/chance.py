@@ -85,10 +85,8 @@ def _rows_of_interval(run: "RecordedRun", metric: str) -> int | None:
             least = rows + 1
         else:
             most = rows
-    found = wilson_interval(value * least, least)
-    return (
-        least if all(abs(a - b) < 1e-9 for a, b in zip(found, (low, high), strict=True)) else None
-    )
+    bottom, top = wilson_interval(value * least, least)
+    return least if abs(bottom - low) < 1e-9 and abs(top - high) < 1e-9 else None
 
 
 def end_of_interval(run: "RecordedRun", metric: str) -> tuple[float, float, int] | None:
