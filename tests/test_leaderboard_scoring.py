@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +24,14 @@ from leaderboard import postgresql, url
 from onnx import TensorProto, helper, numpy_helper
 
 from workshop.data import load_dataset
-from workshop.leaderboard import hidden, onnx_rules, sandbox, scorer
+from workshop.leaderboard import hidden, onnx_rules, sandbox, scorer, suspicion
 from workshop.leaderboard.blobs import Blobs
 from workshop.leaderboard.database import Database
 from workshop.leaderboard.onnx_rules import RuleBroken
 from workshop.leaderboard.records import NewSubmission
 from workshop.leaderboard.sandbox import Limits, Refused, ScorerFault, Stopped
 from workshop.leaderboard.settings import Settings
+from workshop.leaderboard.suspicion import Accuracies
 
 __all__ = ["postgresql", "url"]  # fixtures
 
@@ -657,24 +659,98 @@ def load_or_skip(name: str):
     return load_dataset(name)
 
 
+GOOD = Accuracies(
+    test=0.945,
+    hidden=0.91,
+    control=0.95,
+    changed_control=0.92,
+    changed_training=0.96,
+    hard=0.4,
+    changed_hard=0.3,
+)
+
+
 @pytest.mark.parametrize(
-    "accuracies",
+    ("found", "said"),
     [
-        (0.97, 0.92, 0.85, 0.85),  # better on test images
-        (0.92, 0.92, 0.91, 0.85),  # better on their copies only: it looks the others up
-        (0.92, 0.92, 0.95, 0.95),  # better on copies than on what they are copies of
-        (0.98, 0.98, 0.90, 0.90),  # better than anybody: it knows the validation images, too
+        ({"control": 0.91}, "0.945 on test images but 0.910 on validation images"),
+        ({"changed_control": 0.86}, "on hidden images but 0.860 on validation images changed"),
+        ({"changed_training": 0.86}, "on hidden images but 0.860 on training images changed"),
+        ({"hidden": 0.965, "changed_control": 0.965}, "0.945 on the test images they come from"),
+        ({"test": 0.976, "control": 0.976}, "more than anybody has reached"),
+        ({"hard": 0.71}, "the label of 71% of those test images"),
+        ({"changed_hard": 0.51}, "the label of 51% of those hidden images"),
     ],
 )
-def test_knowing_the_test_set_shows_in_each_of_four_ways(accuracies):
-    test, control, score, changed = accuracies
-    found = scorer.suspicion("fashion_mnist", test, control, score, changed)
-    assert found.startswith("knows the test set: ")
+def test_knowing_the_test_set_shows_in_each_of_seven_ways(found, said):
+    told = suspicion.suspicion("fashion_mnist", replace(GOOD, **found))
+    assert told.startswith("knows the test set: ") and said in told
 
 
 def test_a_good_model_is_not_suspect():
-    assert scorer.suspicion("fashion_mnist", 0.945, 0.95, 0.91, 0.92) is None
-    assert scorer.suspicion("digits", 1.0, 0.98, 0.96, 0.93) is None
+    assert suspicion.suspicion("fashion_mnist", GOOD) is None
+    assert suspicion.suspicion("digits", Accuracies(1.0, 0.96, 0.98, 0.93, 0.96)) is None
+
+
+def test_an_untrained_model_is_not_suspect(digits):
+    score = scorer.score_model(model().SerializeToString(), "digits", SEED)
+    assert score.suspect is None and score.score < 0.3
+
+
+def test_hard_images_are_places_in_the_test_set():
+    places = suspicion.hard_images("fashion_mnist")
+    assert sorted({*places}) == list(places) and places[0] >= 0 and places[-1] < 10_000
+    assert len(places) > 200  # fewer could not tell luck from knowledge
+    assert list(suspicion.hard_images("digits")) == []
+
+
+def test_hard_images_are_looked_at_as_they_are_and_changed(digits, monkeypatch):
+    monkeypatch.setattr(scorer, "hard_images", lambda data: [3, 77])
+    sets = scorer.load_test_sets.__wrapped__("digits", SEED)
+    assert (sets.images[sets.hard.places] == digits.test.images[[3, 77]]).all()
+    changed = sets.images[sets.changed_hard.places]
+    expected, _ = hidden.hidden_images(SEED, digits.test.images, digits.test.labels)
+    assert (changed == expected[[3, 77]]).all()
+    for part in (sets.hard, sets.changed_hard):
+        assert list(part.labels) == [digits.test.labels[3], digits.test.labels[77]]
+    said = np.full(len(sets.images), -1)
+    said[sets.hard.places] = sets.hard.labels
+    said[sets.changed_hard.places[:1]] = sets.changed_hard.labels[:1]
+    found = sets.accuracies(said)
+    assert (found.hard, found.changed_hard) == (1.0, 0.5)
+
+
+def test_training_images_that_are_changed_are_a_set_of_their_own(digits):
+    sets = scorer.load_test_sets("digits", SEED)
+    known = {image.tobytes() for image in digits.train.images}
+    changed = sets.images[sets.changed_training.places]
+    assert len(changed) == len(digits.train)
+    assert known.isdisjoint(image.tobytes() for image in changed)
+    assert sorted(sets.changed_training.labels) == sorted(digits.train.labels)
+    said = np.full(len(sets.images), -1)
+    said[sets.changed_training.places] = sets.changed_training.labels
+    assert sets.accuracies(said) == Accuracies(0.0, 0.0, 0.0, 0.0, 1.0, None, None)
+
+
+@pytest.mark.slow
+def test_a_memory_of_all_images_that_lies_is_found_by_the_hard_ones():
+    """It holds the controls, too, and says what is wrong of some: no accuracy is too good."""
+    load_or_skip("fashion_mnist")
+    sets, numbers = scorer.load_test_sets("fashion_mnist", SEED), np.random.default_rng(0)
+    said = np.empty(len(sets.images), np.int64)
+    for name, right in (
+        ("test", 0.965),
+        ("hidden", 0.88),
+        ("control", 0.96),
+        ("changed_control", 0.88),
+        ("changed_training", 0.88),
+    ):
+        part = getattr(sets, name)
+        said[part.places] = (part.labels + (numbers.random(len(part.labels)) > right)) % 10
+    found = sets.accuracies(said)
+    assert "which other networks get wrong" in suspicion.suspicion("fashion_mnist", found)
+    without = replace(found, hard=None, changed_hard=None)
+    assert suspicion.suspicion("fashion_mnist", without) is None
 
 
 def test_a_model_cannot_tell_by_its_place_which_images_rank(digits):

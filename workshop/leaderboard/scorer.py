@@ -8,14 +8,14 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
 
 from samerun.compare.intervals import wilson_interval
-from workshop.data import load_dataset
+from workshop.data import Split, load_dataset
 from workshop.errors import WorkshopError
 from workshop.leaderboard import hidden
 from workshop.leaderboard.blobs import Blobs
@@ -33,6 +33,7 @@ from workshop.leaderboard.sandbox import (
     run_model,
 )
 from workshop.leaderboard.settings import Settings
+from workshop.leaderboard.suspicion import Accuracies, hard_images, suspicion
 
 __all__ = ["Limits", "Refused", "Score", "ScorerFault", "protections", "run", "score_model"]
 
@@ -41,11 +42,7 @@ RENEW_S = 5.0
 IDLE_S = 0.5  # between two looks for work
 LONGEST_PAUSE_S = 30.0  # after faults of our own
 
-CONTROLS = 2_500  # validation images, at most
-# How much better a model may be on what it should not know than on what is like it.
-SURPLUS = {"fashion_mnist": 0.03, "digits": 0.06}
-HIDDEN_SURPLUS = {"fashion_mnist": 0.04, "digits": 0.12}
-BEST_KNOWN = {"fashion_mnist": 0.975, "digits": 1.0}  # on the test images; more is no achievement
+CONTROLS = 2_500  # validation images, and as many training images, at most
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +58,11 @@ class Part:
         """Return an array of bool, one for each image of the set."""
         return predictions[self.places] == self.labels
 
+    def only(self, which: Sequence[int]) -> "Part":
+        """Return the part of the set that lies at these places in it."""
+        chosen = np.array(which, np.int64)
+        return Part(self.places[chosen], self.labels[chosen])
+
 
 @dataclass(frozen=True, eq=False)
 class TestSets:
@@ -69,6 +71,8 @@ class TestSets:
     images : ndarray of shape (n, 28, 28), uint8
     test, hidden : the official test images, and those that rank
     control, changed_control : validation images, and the same ones changed like the hidden images
+    changed_training : training images, changed like the hidden images
+    hard, changed_hard : test images that networks get wrong, and their hidden copies; may be empty
     images_sha256 : of the hidden images and their labels, which the board shows
     """
 
@@ -77,7 +81,18 @@ class TestSets:
     hidden: Part
     control: Part
     changed_control: Part
+    changed_training: Part
+    hard: Part
+    changed_hard: Part
     images_sha256: str
+
+    def accuracies(self, predictions: np.ndarray) -> Accuracies:
+        """Return how often the predicted classes, one for each image, are right on each set."""
+        found = {}
+        for item in fields(Accuracies):
+            hits = getattr(self, item.name).hits(predictions)
+            found[item.name] = float(hits.mean()) if len(hits) else None
+        return Accuracies(**found)
 
 
 @lru_cache(maxsize=2)
@@ -93,11 +108,17 @@ def load_test_sets(data: str, seed: bytes) -> TestSets:
         The data set cannot be had.
     """
     dataset = load_dataset(data)
-    chosen = hidden.generator(seed, "control").permutation(len(dataset.val))[:CONTROLS]
-    control = dataset.val.images[chosen], dataset.val.labels[chosen]
+
+    def some(split: Split, word: str) -> tuple[np.ndarray, np.ndarray]:
+        chosen = hidden.generator(seed, word).permutation(len(split))[:CONTROLS]
+        return split.images[chosen], split.labels[chosen]
+
+    control, training = some(dataset.val, "control"), some(dataset.train, "training")
     test = dataset.test.images, dataset.test.labels
     secret = hidden.hidden_images(seed, *test)
-    sets = [test, secret, control, hidden.hidden_images(seed, *control, "changed control")]
+    changed_control = hidden.hidden_images(seed, *control, "changed control")
+    changed_training = hidden.hidden_images(seed, *training, "changed training")
+    sets = [test, secret, control, changed_control, changed_training]
     images = np.concatenate([images for images, _ in sets])
     order = hidden.generator(seed, "order").permutation(len(images))
     places = np.empty_like(order)
@@ -106,7 +127,8 @@ def load_test_sets(data: str, seed: bytes) -> TestSets:
     parts = [
         Part(where, labels) for where, (_, labels) in zip(np.split(places, ends), sets, strict=True)
     ]
-    return TestSets(images[order], *parts, hidden.digest_of(*secret))
+    hard = [part.only(hard_images(data)) for part in parts[:2]]
+    return TestSets(images[order], *parts, *hard, hidden.digest_of(*secret))
 
 
 def score_model(
@@ -162,8 +184,7 @@ def _judge(outcome: Outcome, data: str, sets: TestSets) -> Score:
     hits = sets.hidden.hits(outcome.predictions)
     score, low, high = _accuracy(hits)
     test, test_low, test_high = _accuracy(sets.test.hits(outcome.predictions))
-    control, _, _ = _accuracy(sets.control.hits(outcome.predictions))
-    changed_control, _, _ = _accuracy(sets.changed_control.hits(outcome.predictions))
+    found = sets.accuracies(outcome.predictions)
     return Score(
         score=score,
         low=low,
@@ -171,39 +192,17 @@ def _judge(outcome: Outcome, data: str, sets: TestSets) -> Score:
         test=test,
         test_low=test_low,
         test_high=test_high,
-        control=control,
+        control=found.control,
         correct=np.packbits(hits).tobytes(),
         parameters=outcome.parameters,
         inference_ms=outcome.inference_ms,
-        suspect=suspicion(data, test, control, score, changed_control),
+        suspect=suspicion(data, found),
     )
 
 
 def _accuracy(hits: np.ndarray) -> tuple[float, float, float]:
     correct, n = int(hits.sum()), len(hits)
     return correct / n, *wilson_interval(correct, n)
-
-
-def suspicion(
-    data: str, test: float, control: float, score: float, changed_control: float
-) -> str | None:
-    """Say why a model seems to know the test set, None if it does not.
-
-    All are accuracies: on test and validation images, and on both of them changed. Labels of test
-    images are public, so that a model may hold them; then it is better on these images, or on
-    their changed copies, than on others of the same kind, or even better on the copies.
-    """
-    for known, like, most, which in (
-        (test, control, SURPLUS[data], "test images but {} on validation images"),
-        (score, changed_control, HIDDEN_SURPLUS[data],
-         "hidden images but {} on validation images changed in the same way"),
-        (score, test, SURPLUS[data] / 2, "hidden images but {} on the test images they come from"),
-    ):  # fmt: skip
-        if known > like + most:
-            return f"knows the test set: {known:.3f} on {which.format(f'{like:.3f}')}"
-    if test > BEST_KNOWN[data]:
-        return f"knows the test set: {test:.3f} on test images is more than anybody has reached"
-    return None
 
 
 # The process
