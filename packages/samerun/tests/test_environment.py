@@ -22,7 +22,7 @@ PROJECT = """\
 name = "tiny-lines"
 version = "1"
 requires-python = ">=3.11"
-dependencies = ["tiny", "of-windows; sys_platform == 'win32'"]
+dependencies = ["tiny", "of-elsewhere; sys_platform == '{elsewhere}'"]
 
 [tool.uv]
 package = false
@@ -32,6 +32,8 @@ url = "{index}"
 format = "flat"
 default = true
 """
+# Another platform than this one, and how a wheel names it.
+ELSEWHERE, TAG = ("linux", "manylinux2014_x86_64") if os.name == "nt" else ("win32", "win_amd64")
 UV = shutil.which("uv")
 needs_uv = pytest.mark.skipif(UV is None, reason="uv is not installed")
 needs_sh = pytest.mark.skipif(os.name == "nt", reason="the stand-in for uv is a shell script")
@@ -59,7 +61,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for version in ("1", "2"):
         wheel(folder, "tiny", version)
     wheel(folder, "by-hand", "3")
-    wheel(folder, "of-windows", "4", "win_amd64")
+    wheel(folder, "of-elsewhere", "4", TAG)
     return folder
 
 
@@ -72,7 +74,8 @@ def tree(tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("UV_LINK_MODE", "copy")
     root = tmp_path / "möde" / "project"
     root.mkdir(parents=True)
-    (root / "pyproject.toml").write_text(PROJECT.format(index=index.as_posix()))
+    project = PROJECT.format(index=index.as_posix(), elsewhere=ELSEWHERE)
+    (root / "pyproject.toml").write_text(project, encoding="utf-8")
     git(root, "init", "-q")
     return root
 
@@ -124,8 +127,8 @@ def test_what_the_run_had_beside_its_lock_is_installed_too(tree: Path) -> None:
 @needs_uv
 def test_a_package_of_another_platform_is_named_and_keeps_no_other_away(tree: Path) -> None:
     lock(tree, "--upgrade-package", "tiny==1")
-    python = build(run_of(tree, "tiny==1", "of-windows==4", "by-hand==3"), tree)
-    assert python.lacking == ("of-windows 4",)
+    python = build(run_of(tree, "tiny==1", "of-elsewhere==4", "by-hand==3"), tree)
+    assert python.lacking == ("of-elsewhere 4",)
     assert versions(python, "tiny", "by_hand").split() == ["1", "3"]
 
 
@@ -142,8 +145,8 @@ def test_a_run_without_a_lock_has_its_packages_or_the_lacking_one_is_named(tree:
     assert python.chosen.startswith("built from the recorded list of packages, which has tiny 1 ")
     assert versions(python, "tiny") == "1"
     shutil.rmtree(python.prefix)
-    with pytest.raises(Obstacle, match=r"installed here: of-windows 4 \(not installed here\)\. uv"):
-        build(run_of(tree, "tiny==1", "of-windows==4"), tree)
+    with pytest.raises(Obstacle, match=r"here: of-elsewhere 4 \(not installed here\)\. uv"):
+        build(run_of(tree, "tiny==1", "of-elsewhere==4"), tree)
 
 
 @needs_uv
