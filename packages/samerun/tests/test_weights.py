@@ -1,11 +1,15 @@
 """Digests of weights: equal for equal weights, and only for them."""
 
+import hashlib
+import tracemalloc
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from samerun.compare import weights
 from samerun.compare.weights import is_weights, weights_digest
 
 skops = pytest.importorskip("skops.io")
@@ -54,3 +58,51 @@ def test_weights_are_known_by_the_end_of_their_name(tmp_path: Path) -> None:
     (tmp_path / "folder.pt").mkdir()
     found = {path.name for path in tmp_path.iterdir() if is_weights(path)}
     assert found == {"best.pt", "model.skops", "Weights.NPZ"}
+
+
+def plain(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def archive_of(path: Path, **members: int) -> Path:
+    """Make an archive of zeros."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, size in members.items():
+            archive.writestr(name.replace("_", "."), bytes(size))
+    return path
+
+
+def test_an_archive_that_is_damaged_is_taken_as_its_bytes_are(tmp_path: Path) -> None:
+    whole = saved(tmp_path, "whole")
+    assert weights_digest(whole) != plain(whole)
+    content, start = bytearray(whole.read_bytes()), 60
+    content[start : start + 20] = bytes(20)
+    broken = {"cut": bytes(content[:-60]), "changed": bytes(content), "none": b"", "text": b"x"}
+    for name, data in broken.items():
+        path = tmp_path / f"{name}.skops"
+        path.write_bytes(data)
+        assert weights_digest(path) == plain(path), name
+
+
+def test_an_archive_that_unpacks_to_far_more_than_it_weighs_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "SMALL", 2**20)
+    monkeypatch.setattr(weights, "LARGEST_SCHEMA", 1000)
+    bomb = archive_of(tmp_path / "bomb.skops", a_npy=2**20 + 1)
+    assert weights_digest(bomb) == plain(bomb)
+    assert plain(fine := archive_of(tmp_path / "fine.skops", a_npy=2**20)) != weights_digest(fine)
+    schema = archive_of(tmp_path / "schema.skops", schema_json=1001)
+    assert weights_digest(schema) == plain(schema)
+    least = archive_of(tmp_path / "least.skops", schema_json=1000)
+    assert weights_digest(least) != plain(least)
+
+
+def test_an_archive_is_read_a_block_at_a_time(tmp_path: Path) -> None:
+    large = archive_of(tmp_path / "large.skops", a_npy=9 * 2**20)
+    tracemalloc.start()
+    try:
+        weights_digest(large)
+        assert tracemalloc.get_traced_memory()[1] < 6 * 2**20
+    finally:
+        tracemalloc.stop()

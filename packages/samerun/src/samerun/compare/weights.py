@@ -5,9 +5,12 @@ time, places in memory. What skops writes of these is left out; in any other fil
 two files with equal weights may differ.
 """
 
+import contextlib
 import hashlib
 import re
 import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 SUFFIXES = {
@@ -17,6 +20,10 @@ SUFFIXES = {
 # skops names objects by their places in memory, which differ from process to process.
 PLACE_IN_MEMORY = re.compile(rb'(?<="__id__": )\d+|(?<="file": ")\d+')  # in schema.json
 NAME = re.compile(rb"^\d+(?=\.\w+$)")  # of a member
+SCHEMA = "schema.json"
+BLOCK = 2**20
+# A stranger may have written the archive: more than this, and it is a file like any other.
+LARGEST_SCHEMA, LARGEST_RATIO, SMALL = 64 * 2**20, 100, 10 * 2**20
 
 
 def is_weights(path: Path) -> bool:
@@ -25,9 +32,15 @@ def is_weights(path: Path) -> bool:
 
 
 def weights_digest(path: Path) -> str:
-    """Return the SHA-256 of a file; of skops' archives, that of all that is not by chance."""
-    if path.suffix.lower() == ".skops" and zipfile.is_zipfile(path):
-        return _of_skops(path)
+    """Return the SHA-256 of a file; of skops' archives, that of all that is not by chance.
+
+    An archive that is damaged, or unpacks to far more than it weighs, is taken as its bytes are.
+    """
+    if path.suffix.lower() == ".skops":
+        with contextlib.suppress(
+            zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError
+        ):
+            return _of_skops(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -35,7 +48,8 @@ def weights_digest(path: Path) -> str:
 def _of_skops(path: Path) -> str:
     """Return a digest of what an archive of skops holds, without the times at which it was put in.
 
-    The places in memory are numbered in the order in which they come.
+    The places in memory are numbered in the order in which they come. It takes a block of memory
+    at a time, and raises what zipfile raises, or a ValueError.
     """
     total, numbers = hashlib.sha256(), dict[bytes, bytes]()
 
@@ -43,11 +57,26 @@ def _of_skops(path: Path) -> str:
         return numbers.setdefault(found[0], b"#%d" % len(numbers))
 
     with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            content = archive.read(name)
-            if name == "schema.json":
-                content = PLACE_IN_MEMORY.sub(numbered, content)
-            named = NAME.sub(numbered, name.encode())
-            for piece in (named, content):
-                total.update(len(piece).to_bytes(8, "little") + piece)
+        members = archive.infolist()
+        size = sum(member.file_size for member in members)
+        if size > max(SMALL, LARGEST_RATIO * path.stat().st_size):
+            raise ValueError(f"it unpacks to {size} bytes")
+        if sum(m.file_size for m in members if m.filename == SCHEMA) > LARGEST_SCHEMA:
+            raise ValueError(f"its {SCHEMA} is too large")
+        for member in members:
+            named = NAME.sub(numbered, member.filename.encode())
+            blocks: Iterable[bytes] = _blocks(archive, member)
+            length = member.file_size
+            if member.filename == SCHEMA:
+                schema = PLACE_IN_MEMORY.sub(numbered, b"".join(blocks))
+                blocks, length = [schema], len(schema)
+            total.update(len(named).to_bytes(8, "little") + named + length.to_bytes(8, "little"))
+            for block in blocks:
+                total.update(block)
     return total.hexdigest()
+
+
+def _blocks(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
+    with archive.open(member) as opened:
+        while block := opened.read(BLOCK):
+            yield block
