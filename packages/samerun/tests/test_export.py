@@ -10,6 +10,7 @@ from record_fixtures import git
 
 from samerun.code.checkout import Code
 from samerun.code.known import KnownFile, content_of
+from samerun.command.repeat import Command
 from samerun.errors import RecordError
 from samerun.export import about, checklist, packing, sources, write
 from samerun.export.about import About, Author
@@ -119,29 +120,35 @@ def test_an_artifact_that_is_large_or_holds_a_secret_is_named_in_place(tmp_path:
     (files / "trace").mkdir(parents=True)
     (files / "trace" / "packages.txt").write_bytes(b"x" * 200)
     (files / "small.txt").write_bytes(b"fine")
-    (files / "large.bin").write_bytes(b"x" * 101)
+    (files / "large.bin").write_bytes(b"x" * 2_000_001)
     (files / "login.txt").write_text(FAKE["OpenAI"], encoding="utf-8")
+    (files / "log.txt").write_bytes(b"x\n" * 600_000 + FAKE["GitHub"].encode())
+    (files / "weights.pt").write_bytes(b"\0" + FAKE["GitHub"].encode())
     (files / "outside").symlink_to(__file__)
     model = tmp_path / "m"
     model.mkdir()
     (model / "model.pt").write_bytes(b"weights")
     left_out: dict[str, str] = {}
-    members = write._artifacts(run_of(files), [(model, "best/")], left_out, 100)
+    members = write._artifacts(run_of(files), [(model, "best/")], left_out, 2_000_000)
     assert members == {
         "artifacts/small.txt": files / "small.txt",
+        "artifacts/weights.pt": files / "weights.pt",
         "artifacts/best/model.pt": model / "model.pt",
         "trace/packages.txt": files / "trace" / "packages.txt",
     }
-    assert left_out["large.bin"].startswith("101 bytes, sha256 ")
+    assert left_out["large.bin"].startswith("2000001 bytes, sha256 ")
+    assert left_out["large.bin"].endswith("; larger than 1 MB")
     assert "an API key" in left_out["login.txt"]
-    assert left_out.keys() == {"large.bin", "login.txt"}
+    assert left_out["log.txt"].endswith("; line 600001: a GitHub token")
+    assert left_out.keys() == {"large.bin", "log.txt", "login.txt"}
 
 
 def test_data_come_along_only_as_the_run_read_them(tmp_path: Path) -> None:
     (tmp_path / "same.csv").write_bytes(b"1,2\n")
     (tmp_path / "changed.csv").write_bytes(b"3,4\n")
     (tmp_path / "large.csv").write_bytes(b"1,2\n")
-    digest = content_of(b"1,2\n").sha256
+    digest, secret = content_of(b"1,2\n").sha256, FAKE["GitHub"].encode()
+    (tmp_path / "secret.csv").write_bytes(secret)
 
     def data(path: str, size: int = 4, held: str = "nowhere", kind: str = "data") -> KnownFile:
         return KnownFile(path, kind, digest, size, held)
@@ -151,6 +158,7 @@ def test_data_come_along_only_as_the_run_read_them(tmp_path: Path) -> None:
         data("large.csv", size=101),
         data("committed.csv", held="commit"),
         data("code.py", kind="imported"),
+        KnownFile("secret.csv", "data", content_of(secret).sha256, 40),
     )
     left_out: dict[str, str] = {}
     members = write._data(run_of(tmp_path, trace), tmp_path, left_out, 100)
@@ -160,7 +168,8 @@ def test_data_come_along_only_as_the_run_read_them(tmp_path: Path) -> None:
     assert whys["gone.csv"].startswith("cannot be read")
     assert whys["/elsewhere/same.csv"] == "data outside of the project"
     assert whys["large.csv"].startswith("larger than")
-    assert len(whys) == 4
+    assert whys["secret.csv"] == "line 1: a GitHub token"
+    assert len(whys) == 5
 
 
 @pytest.mark.parametrize("name", ["artifacts/a:b", "code/con.py", "code/a\\b", "artifacts/x."])
@@ -211,6 +220,28 @@ def test_a_crate_can_be_read_by_whom_other_files_can_be_read_by(tmp_path: Path) 
     assert (tmp_path / "run.zip").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
+@pytest.mark.parametrize(
+    ("command", "modes", "said"),
+    [
+        (Command(("uv", "run", "train.py", "a=1")), {}, None),
+        (Command(("uv", "run", "train.py", "../x")), {}, "the argument '../x' may lead to a place"),
+        (Command(("uv", "run", "train.py")), {"a": "120000"}, "'a' in its code is a link"),
+    ],
+)
+def test_that_a_crate_will_be_refused_is_said_when_it_is_made(
+    command: Command, modes: dict[str, str], said: str | None
+) -> None:
+    code = Sources(None, EMPTY_TREE, files={"train.py": b"x = 1\n"}, modes=modes)
+    why = write._why_refused([(traced(repeat=command), code)])
+    assert why is None if said is None else (why or "").startswith(said)
+
+
+def test_that_data_would_take_the_place_of_code_is_said_when_a_crate_is_made() -> None:
+    code = Sources(None, EMPTY_TREE, files={"train.py": b"x = 1\n"})
+    file = KnownFile("train.py", "data", content_of(b"x = 2\n").sha256, 6)
+    assert "is code and, with other content, data" in write._why_refused([(traced(file), code)])
+
+
 # --------------------------------------------------------------------------- licence and authors
 
 
@@ -226,6 +257,8 @@ def test_the_citation_comes_before_the_package_and_the_list() -> None:
     assert (said.name, said.licence, said.licence_file) == ("T", "MIT", "LICENSE.md")
     assert said.authors == (Author("A B", orcid=orcid), Author("The lab", person=False))
     assert said.licence_address == "https://spdx.org/licenses/MIT"
+    assert said.licence_said == "MIT" and About().licence_said is None
+    assert About(licence_file="COPYING").licence_said == "see code/COPYING"
     said = about.read(files)
     assert (said.name, said.licence, said.authors) == ("p", "Apache-2.0", (Author("C"),))
     assert about.read({"AUTHORS": files["AUTHORS"]}).authors == (Author("D", person=False),)

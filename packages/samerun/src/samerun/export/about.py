@@ -34,6 +34,11 @@ class About:
     authors: tuple[Author, ...] = ()
 
     @property
+    def licence_said(self) -> str | None:
+        """The licence in words, as a crate has it; None if none is stated."""
+        return self.licence or (f"see code/{self.licence_file}" if self.licence_file else None)
+
+    @property
     def licence_address(self) -> str | None:
         """The address of the licence's text, if it is one licence of the list."""
         if self.licence and SPDX_NAME.fullmatch(self.licence):

@@ -35,9 +35,10 @@ def answers(
 ) -> list[Answer]:
     """Return what is asked, with what the record of a run says to it."""
     trace = run.trace
+    licence = (about.licence_said,) if about.licence_said else ()
     return [
         Answer("Is the code available?", _code(trace, sources), "Say where the code can be had."),
-        Answer("Under which licence?", _licence(about), "State a licence, as in pyproject.toml."),
+        Answer("Under which licence?", licence, "State a licence, as in pyproject.toml."),
         Answer("Which packages, in which versions?", _packages(trace, sources), "List them."),
         Answer("Which command?", _command(trace), "Say how the run was started."),
         Answer("Which hyperparameters?", _values(trace), "List all values that were chosen."),
@@ -93,12 +94,6 @@ def _code(trace: Trace, sources: Sources) -> tuple[str, ...]:
         there = "was there" if trace.code.pushed else "was not there"
         found.append(f"Repository: {trace.code.remote}, where the commit {there} at that time")
     return tuple(found)
-
-
-def _licence(about: About) -> tuple[str, ...]:
-    if about.licence:
-        return (about.licence,)
-    return (f"`code/{about.licence_file}`",) if about.licence_file else ()
 
 
 def _packages(trace: Trace, sources: Sources) -> tuple[str, ...]:

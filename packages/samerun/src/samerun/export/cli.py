@@ -17,7 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="MB",
         type=int,
         default=100,
-        help="leave out files above (default: 100)",
+        help="leave out files above (default: %(default)s)",
     )
     parser.set_defaults(command=export)
 

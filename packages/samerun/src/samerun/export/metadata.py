@@ -215,9 +215,7 @@ def _data(run: RecordedRun) -> Entity | None:
 def _licence(about: About) -> Entity:
     if about.licence_address:
         return {"@id": about.licence_address, "@type": "CreativeWork", "name": about.licence}
-    what = about.licence or (
-        f"See code/{about.licence_file}" if about.licence_file else "No licence is stated"
-    )
+    what = about.licence_said or "none is stated"
     return {
         "@id": "#licence",
         "@type": "CreativeWork",

@@ -145,8 +145,5 @@ def _is_there(name: str, names: Sequence[str]) -> bool:
 
 
 def _rights(about: About) -> list[str]:
-    licence = about.licence or (
-        f"see `code/{about.licence_file}`" if about.licence_file else "none is stated"
-    )
     authors = ", ".join(author.name for author in about.authors) or "not stated"
-    return [f"Code: {authors}. Licence: {licence}."]
+    return [f"Code: {authors}. Licence: {about.licence_said or 'none is stated'}."]

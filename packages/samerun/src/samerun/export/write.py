@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -18,13 +18,12 @@ from samerun.export.metadata import Described
 from samerun.export.packing import MANIFEST, Member, pack
 from samerun.export.sources import Sources
 from samerun.received import trust
-from samerun.received.safety import MEGABYTE, check_name
+from samerun.received.safety import MEGABYTE, Refused, check_name
 from samerun.recorded import RecordedRun, models, read_run
 from samerun.secrets.storable import described, rules_of, secret_in
 from samerun.trace import FOLDER, Trace
 
 CODE = re.compile(r"code(?:-\d+)?/")  # see `record.places`
-LARGEST = 100  # MB of an artifact or a file of data
 NAMES = {
     "README.md": "What this is, and how to run it again",
     "checklist.md": "Reproducibility checklist",
@@ -59,9 +58,9 @@ def export(
     target: Path,
     clone: Path,
     *,
-    author: str | None = None,
-    with_data: bool = False,
-    largest: int = LARGEST,
+    author: str | None,
+    with_data: bool,
+    largest: int,
 ) -> Exported:
     """Write a run as a crate that an archive takes, and that `reproduce` executes again.
 
@@ -91,7 +90,9 @@ def export(
             f"{found.info.status}. Export it when it has."
         )
     run = _without_machine_tags(read_run(found.info.run_id))
-    taken = [_code(state, clone) for state in record.states(run.trace, _added(run))]
+    traces = [run.trace, *additions(run.files / FOLDER)]  # of what ran, and of what added to it
+    states = record.states(run.trace, traces[1:])
+    taken = [_code(state, clone) for state in states]
     when = _time(found.info.start_time), _time(found.info.end_time)
     left_out: dict[str, str] = {}
     files = _artifacts(run, models(MlflowClient(), found), left_out, largest * MEGABYTE)
@@ -99,12 +100,10 @@ def export(
         files |= _data(run, clone, left_out, largest * MEGABYTE)
     members = contents(run, taken, files, left_out, Author(author or _who(clone)), when)
     pack(members, target)
-    return Exported(target, taken[0], len(members) + 1, left_out, _notes(run, taken))
-
-
-def _added(run: RecordedRun) -> list[Trace]:
-    """Return the traces of the commands that added to a run."""
-    return additions(run.files / FOLDER)
+    notes = _notes(run, taken[0])
+    if why := _why_refused([(trace, taken[record.state_of(trace, states)]) for trace in traces]):
+        notes.append(f"`reproduce` will refuse this crate: {why}.")
+    return Exported(target, taken[0], len(members) + 1, left_out, tuple(notes))
 
 
 def _code(state: Trace, clone: Path) -> Sources:
@@ -210,13 +209,16 @@ def _artifacts(
 
 def _why_left_out(path: Path, name: str, largest: int) -> str | None:
     size = path.stat().st_size
-    if size > largest:
-        return described(size, read_file(path).sha256, f"larger than {largest // MEGABYTE} MB")
-    if size <= MEGABYTE:
-        content = path.read_bytes()
-        if b"\0" not in content and (what := secret_in(content, name)):
-            return described(size, read_file(path).sha256, what)
-    return None
+    why = f"larger than {largest // MEGABYTE} MB" if size > largest else _secret(path, name)
+    return described(size, read_file(path).sha256, why) if why else None
+
+
+def _secret(path: Path, name: str) -> str | None:
+    """Return which secret a file of text holds; None if none, or if it is no text."""
+    content = path.read_bytes()
+    if b"\0" in content:
+        return None
+    return secret_in(content, name, by_name=len(content) <= MEGABYTE)
 
 
 def _data(
@@ -241,7 +243,8 @@ def _why_no_data(file: KnownFile, path: Path, largest: int) -> str | None:
     if file.size > largest:
         return f"larger than {largest // MEGABYTE} MB"
     try:
-        return None if read_file(path).sha256 == file.sha256 else "the data has changed"
+        changed = read_file(path).sha256 != file.sha256
+        return "the data has changed" if changed else _secret(path, file.path)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
 
@@ -288,28 +291,29 @@ def _role(name: str) -> str:
     return "object" if name == f"{FOLDER}/packages.txt" else ""
 
 
-def _notes(run: RecordedRun, codes: Sequence[Sources]) -> tuple[str, ...]:
-    notes, said = [], about.read(codes[0].files)
-    if not said.licence and not said.licence_file:
+def _notes(run: RecordedRun, code: Sources) -> list[str]:
+    notes, said = [], about.read(code.files)
+    if not said.licence_said:
         notes.append(
             "The project states no licence, so nobody may use the crate. Add one: license = "
             '"MIT" in pyproject.toml, or a file LICENSE.'
         )
     if not said.authors:
         notes.append("The project names no authors. Add them: CITATION.cff, or a file AUTHORS.")
-    added = _added(run)
-    states = record.states(run.trace, added)
+    if run.trace.code.not_stored:
+        names = ", ".join(run.trace.code.not_stored)
+        notes.append(f"The run had files whose contents are not recorded: {names}.")
+    return notes
+
+
+def _why_refused(commands: Iterable[tuple[Trace, Sources]]) -> str | None:
+    """Return why `reproduce` would refuse what is executed of a crate; None if it would not."""
     try:
-        for trace in (run.trace, *added):
-            code = codes[record.state_of(trace, states)]
+        for trace, code in commands:
             sums = {path: content_of(content).sha256 for path, content in code.files.items()}
             trust.check_modes(code.modes)
             trust.check(trace, sums)
             trust.check_data(trace, sums)
-    except RecordError as refused:
-        what = str(refused).partition(": ")[2].partition(". Nothing")[0]
-        notes.append(f"`reproduce` will refuse this crate: {what}.")
-    if run.trace.code.not_stored:
-        names = ", ".join(run.trace.code.not_stored)
-        notes.append(f"The run had files whose contents are not recorded: {names}.")
-    return tuple(notes)
+    except Refused as refused:
+        return refused.what
+    return None

@@ -12,7 +12,7 @@ from samerun.export import metadata, record, sources
 from samerun.export.packing import MANIFEST, check_sums
 from samerun.export.sources import Sources
 from samerun.received import safety, trust
-from samerun.received.safety import USUAL, Limits, refuse, shown
+from samerun.received.safety import USUAL, Limits, Refused, shown
 from samerun.received.shape import shaped
 from samerun.recorded import RecordedRun
 from samerun.trace import ADDED, FOLDER, Trace
@@ -72,7 +72,7 @@ def read_crate(path: Path, folder: Path, limits: Limits = USUAL) -> Crate:
     run, said = record.read(_whole(unpacked / record.NAME), traces[0], files)
     states = record.states(traces[0], traces[1:])
     if len(states) != len(said):
-        raise refuse(f"{len(states)} states of the code were executed, it holds {len(said)}")
+        raise Refused(f"{len(states)} states of the code were executed, it holds {len(said)}")
     codes = [_below(f"{record.places(number)[0]}/", sums) for number in range(len(states))]
     brought = _below("data/", sums)
     late: dict[str, bytes] = {}
@@ -114,7 +114,7 @@ def _later(trace: Trace, stored: Path, code: Mapping[str, str]) -> dict[str, byt
             continue
         place = stored / later.FILES / file.path
         if not place.is_file() or read(place).sha256 != file.sha256:
-            raise refuse(f"it does not hold {shown(file.path)} as it was imported")
+            raise Refused(f"it does not hold {shown(file.path)} as it was imported")
         if code.get(file.path) != file.sha256:
             found[file.path] = _whole(place)
     return found
@@ -142,7 +142,7 @@ def _whole(path: Path) -> bytes:
 
 def _check_size(path: Path) -> None:
     if (size := path.stat().st_size) > LARGEST_TEXT:
-        raise refuse(f"{path.name} has {size / safety.MEGABYTE:.0f} MB")
+        raise Refused(f"{path.name} has {size / safety.MEGABYTE:.0f} MB")
 
 
 def _check_metadata(content: bytes) -> None:
@@ -181,7 +181,7 @@ def _arranged(unpacked: Path, files: Path) -> Path:
     """Lay the artifacts out as a run store has them: the trace beside what the run left."""
     artifacts = unpacked / "artifacts"
     if (artifacts / FOLDER).exists():
-        raise refuse(f"it has two folders {FOLDER}")
+        raise Refused(f"it has two folders {FOLDER}")
     if artifacts.exists():
         artifacts.rename(files)
     else:

@@ -22,6 +22,8 @@ FOLDED_IN_GIT = re.compile(r"\.git[\s.]*|git~\d+", re.I)  # what Windows and mac
 DEVICES = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.I)
 ALGORITHMS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ENCRYPTED = 0x1
+# What zipfile raises of an archive that is none, or a damaged one.
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError)
 LONGEST_NAME, DEEPEST = 200, 32  # characters (Windows takes 260 for the whole path), folders
 
 
@@ -41,8 +43,12 @@ class Limits:
 USUAL = Limits()
 
 
-def refuse(what: str) -> RecordError:
-    return RecordError(f"This crate is refused: {what}. Nothing of it was run.")
+class Refused(RecordError):
+    """A crate asks for more than a crate has a need of; `what` says for what."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"This crate is refused: {what}. Nothing of it was run.")
+        self.what = what
 
 
 def shown(name: str) -> str:
@@ -62,20 +68,20 @@ def check_name(name: str) -> None:
     """
     parts = name.split("/")
     if not name or name.startswith("/") or ".." in parts:
-        raise refuse(f"the path {shown(name)} leads out of its folder")
+        raise Refused(f"the path {shown(name)} leads out of its folder")
     if re.match(r"[A-Za-z]:", name):
-        raise refuse(f"the path {shown(name)} names a drive")
+        raise Refused(f"the path {shown(name)} names a drive")
     for part in parts:
         if part in ("", ".") or part != part.rstrip(" ."):
-            raise refuse(f"the path {shown(name)} is written in a way that systems read otherwise")
+            raise Refused(f"the path {shown(name)} is written in a way that systems read otherwise")
         if any(c in '\\:*?"<>|' or not c.isprintable() for c in part):
-            raise refuse(f"the path {shown(name)} has characters that a system may not take")
+            raise Refused(f"the path {shown(name)} has characters that a system may not take")
         if FOLDED_IN_GIT.fullmatch(folded(part)):
-            raise refuse(f"the path {shown(name)} is one of git's own")
+            raise Refused(f"the path {shown(name)} is one of git's own")
         if DEVICES.fullmatch(part):
-            raise refuse(f"the path {shown(name)} is a device on Windows")
+            raise Refused(f"the path {shown(name)} is a device on Windows")
     if len(name) > LONGEST_NAME or len(parts) > DEEPEST:
-        raise refuse(f"the path {shown(name)} is too long")
+        raise Refused(f"the path {shown(name)} is too long")
 
 
 def folded(part: str) -> str:
@@ -96,7 +102,7 @@ def unpack(archive: Path, folder: Path, limits: Limits = USUAL) -> dict[str, str
         with zipfile.ZipFile(archive) as opened:
             members = _checked(opened.infolist(), archive.stat().st_size, limits)
             return {name: _write(opened, info, folder / name) for name, info in members.items()}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except DAMAGED as error:
         raise RecordError(
             f"{archive} is no zip archive, or a damaged one: {error}. Fetch it again."
         ) from None
@@ -109,7 +115,7 @@ def _checked(
 ) -> dict[str, zipfile.ZipInfo]:
     """Return the files of an archive by their names, after a look at every one."""
     if len(listed) > limits.files:
-        raise refuse(f"it holds {len(listed)} files, more than {limits.files}")
+        raise Refused(f"it holds {len(listed)} files, more than {limits.files}")
     members: dict[str, zipfile.ZipInfo] = {}
     taken: dict[str, str] = {}
     for info in listed:
@@ -120,14 +126,14 @@ def _checked(
         if folder:
             continue
         if (same := folded(name)) in taken:
-            raise refuse(f"{shown(name)} and {shown(taken[same])} are one file on some systems")
+            raise Refused(f"{shown(name)} and {shown(taken[same])} are one file on some systems")
         taken[same] = name
         members[name] = info
     _check_sizes(list(members.values()), packed, limits)
     for name in members:
         for around in PurePosixPath(name).parents:
             if folded(around.as_posix()) in taken:
-                raise refuse(f"{shown(around.as_posix())} is a file and a folder")
+                raise Refused(f"{shown(around.as_posix())} is a file and a folder")
     return members
 
 
@@ -135,29 +141,29 @@ def _check_kind(info: zipfile.ZipInfo, folder: bool) -> None:
     kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where a system without kinds wrote it
     if kind not in (0, stat.S_IFDIR if folder else stat.S_IFREG):
         what = "a link" if kind == stat.S_IFLNK else "no plain file"
-        raise refuse(f"{shown(info.orig_filename)} is {what}")
+        raise Refused(f"{shown(info.orig_filename)} is {what}")
     if info.flag_bits & ENCRYPTED:
-        raise refuse(f"{shown(info.orig_filename)} is encrypted")
+        raise Refused(f"{shown(info.orig_filename)} is encrypted")
     if info.compress_type not in ALGORITHMS:
-        raise refuse(f"{shown(info.orig_filename)} is packed in an unusual way")
+        raise Refused(f"{shown(info.orig_filename)} is packed in an unusual way")
 
 
 def _check_sizes(members: Sequence[zipfile.ZipInfo], packed: int, limits: Limits) -> None:
     total = sum(info.file_size for info in members)
     if total > limits.size:
-        raise refuse(
+        raise Refused(
             f"it unpacks to {total / MEGABYTE:.0f} MB, more than {limits.size / MEGABYTE:.0f}"
         )
     for info in members:
         if info.file_size > max(limits.small, limits.ratio * info.compress_size):
-            raise refuse(
+            raise Refused(
                 f"{shown(info.orig_filename)} unpacks to {info.file_size / MEGABYTE:.0f} MB from "
                 f"{info.compress_size} bytes"
             )
     if total > max(limits.small, limits.ratio * packed):
-        raise refuse(f"it unpacks to {total / MEGABYTE:.0f} MB from {packed} bytes")
+        raise Refused(f"it unpacks to {total / MEGABYTE:.0f} MB from {packed} bytes")
     if sum(info.compress_size for info in members) > packed:
-        raise refuse("its files lie over one another")
+        raise Refused("its files lie over one another")
 
 
 def _write(opened: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> str:

@@ -16,7 +16,7 @@ from samerun.export.sources import LINK, PLAIN, PROGRAM, SUBMODULE
 from samerun.machine.description import VARIABLES
 from samerun.process.variables import LIBRARIES
 from samerun.received import patches
-from samerun.received.safety import MEGABYTE, check_name, folded, refuse, shown
+from samerun.received.safety import MEGABYTE, Refused, check_name, folded, shown
 from samerun.trace import Trace
 
 # Of those that a trace records, these load other code into every program, or steer its loader.
@@ -76,9 +76,9 @@ def check_data(trace: Trace, code: Mapping[str, str]) -> None:
         if file.kind != "data" or known.get(folded(file.path)) == file.sha256:
             continue
         if folded(file.path) in known:
-            raise refuse(f"{shown(file.path)} is code and, with other content, data")
+            raise Refused(f"{shown(file.path)} is code and, with other content, data")
         if file.path.lower().endswith(IMPORTABLE) or _of_git(file.path):
-            raise refuse(f"{shown(file.path)} is among its data, and is code")
+            raise Refused(f"{shown(file.path)} is among its data, and is code")
 
 
 def check_brought(data: Mapping[str, str], trace: Trace) -> None:
@@ -86,7 +86,7 @@ def check_brought(data: Mapping[str, str], trace: Trace) -> None:
     named = {(file.path, file.sha256) for file in trace.files if file.kind == "data"}
     for path, digest in data.items():
         if (path, digest) not in named:
-            raise refuse(f"{shown(path)} is given as data, and the run did not read it")
+            raise Refused(f"{shown(path)} is given as data, and the run did not read it")
 
 
 def check_patch(changes: Mapping[str, tuple[str | None, str | None]]) -> None:
@@ -97,7 +97,7 @@ def check_patch(changes: Mapping[str, tuple[str | None, str | None]]) -> None:
     for path, modes in changes.items():
         check_name(path)
         if _of_git(path):
-            raise refuse(f"its patch changes {shown(path)}, by which git treats other files")
+            raise Refused(f"its patch changes {shown(path)}, by which git treats other files")
         for mode in modes:
             if mode:
                 check_modes({path: mode})
@@ -112,9 +112,9 @@ def check_size(patch: bytes) -> None:
     try:
         total = sum(patches.sizes(patch))
     except ValueError as error:
-        raise refuse(f"its patch cannot be read: {error}") from None
+        raise Refused(f"its patch cannot be read: {error}") from None
     if total > LARGEST_RESULT:
-        raise refuse(f"its patch makes {total / MEGABYTE:.0f} MB")
+        raise Refused(f"its patch makes {total / MEGABYTE:.0f} MB")
 
 
 def check_modes(modes: Mapping[str, str]) -> None:
@@ -122,19 +122,19 @@ def check_modes(modes: Mapping[str, str]) -> None:
     for path, mode in modes.items():
         kind = mode.partition(" ")[0]
         if kind == LINK:
-            raise refuse(f"{shown(path)} in its code is a link")
+            raise Refused(f"{shown(path)} in its code is a link")
         if kind == SUBMODULE:
-            raise refuse(f"{shown(path)} in its code is a submodule, which a crate does not hold")
+            raise Refused(f"{shown(path)} in its code is a submodule, which a crate does not hold")
         if mode not in (PLAIN, PROGRAM):
-            raise refuse(f"{shown(path)} in its code has the mode {shown(mode)}")
+            raise Refused(f"{shown(path)} in its code has the mode {shown(mode)}")
 
 
 def _check_code(trace: Trace) -> None:
     commit, remote = trace.code.commit, trace.code.remote
     if commit is not None and not COMMIT.fullmatch(commit):
-        raise refuse(f"it names the commit {shown(commit)}")
+        raise Refused(f"it names the commit {shown(commit)}")
     if remote is not None and not REMOTE.fullmatch(remote):
-        raise refuse(f"it names the remote {shown(remote)}")
+        raise Refused(f"it names the remote {shown(remote)}")
 
 
 def _check_files(trace: Trace) -> None:
@@ -153,10 +153,10 @@ def _check_variables(trace: Trace) -> None:
     wrong = [name for name in steering if name not in VARIABLES or name in LOADERS]
     wrong += [name for name in trace.variables if not LIBRARIES.fullmatch(name)]
     if wrong:
-        raise refuse(f"it sets the variable {shown(wrong[0])}")
+        raise Refused(f"it sets the variable {shown(wrong[0])}")
     for name, value in [*steering.items(), *trace.variables.items()]:
         if any(unicodedata.category(c) == "Cc" for c in str(value)):
-            raise refuse(f"the value of its variable {shown(name)} has control characters")
+            raise Refused(f"the value of its variable {shown(name)} has control characters")
 
 
 def _check_command(trace: Trace, code: set[str]) -> None:
@@ -172,7 +172,7 @@ def _check_command(trace: Trace, code: set[str]) -> None:
         script = _script(folder, start[0] if start else "")
         arguments = start[1:]
     if script is None or script not in code:
-        raise refuse(
+        raise Refused(
             f"its command {shown(' '.join(words[:4]))} is not one of a script of the project. "
             "Expected: uv run SCRIPT.py, with overrides of its configuration"
         )
@@ -215,22 +215,22 @@ def _check_argument(word: str) -> None:
     The code may be known and trusted, and only its arguments be a stranger's.
     """
     if any(not c.isprintable() for c in word):
-        raise refuse(f"the argument {shown(word)} has control characters")
+        raise Refused(f"the argument {shown(word)} has control characters")
     name = (OPTION.match(word) or KEY.match(word) or [""])[0].removesuffix("=")
     pieces = BETWEEN.split(word[len(name) :])
     unnamed = ("=" in word or word.startswith(("-", "~"))) and not name
     if unnamed or _is_home(word) or not all(map(_stays, [name, *pieces])):
-        raise refuse(
+        raise Refused(
             f"the argument {shown(word)} may lead to a place outside of the project. Expected: "
             "names, numbers, words and paths below the project"
         )
     key = name.lstrip("+~")
     if re.search(r"(?:^|@)hydra\b", key) and key not in OF_HYDRA:
-        raise refuse(f"the argument {shown(word)} changes how Hydra starts the script")
+        raise Refused(f"the argument {shown(word)} changes how Hydra starts the script")
     if len(name) > 2 and RERUN.startswith(name):
-        raise refuse(f"the argument {shown(word)} would have Hydra unpickle a file")
+        raise Refused(f"the argument {shown(word)} would have Hydra unpickle a file")
     if any(what in word for what in CALLS):
-        raise refuse(f"the argument {shown(word)} names what is to be called")
+        raise Refused(f"the argument {shown(word)} names what is to be called")
 
 
 def _is_home(word: str) -> bool:

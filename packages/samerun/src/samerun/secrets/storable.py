@@ -208,10 +208,14 @@ _PATH_LIKE = re.compile(r"~?\.{0,2}/.*|[A-Za-z]:\\.*|.*\.[a-z]{2,4}\d?|[a-z][a-z
 _PASSWORD = re.compile(r"passw|passphrase|passcode|pwd", re.I)
 
 
-def secret_in(content: bytes, path: str = "") -> str | None:
-    """Return which secret a text holds and where, as in `line 3: a GitHub token`; None if none."""
+def secret_in(content: bytes, path: str = "", *, by_name: bool = True) -> str | None:
+    """Return which secret a text holds and where, as in `line 3: a GitHub token`; None if none.
+
+    by_name : look for values beside a name such as `password`, too. It takes minutes in 10 MB
+    """
     text = content.decode(errors="replace")
-    found = min(_secrets(text, PurePosixPath(path).suffix.lower()), default=None)
+    suffix = PurePosixPath(path).suffix.lower()
+    found = min(_secrets(text, suffix) if by_name else _by_form(text), default=None)
     if found is None:
         return None
     start, _, kind = found
@@ -234,8 +238,8 @@ def without_values(text: str) -> str:
     return "".join([*parts, text[position:]])
 
 
-def _secrets(text: str, suffix: str) -> Iterator[tuple[int, int, str]]:
-    """Yield where secrets start and end, and what each one is."""
+def _by_form(text: str) -> Iterator[tuple[int, int, str]]:
+    """Yield where secrets start and end that are known or have a form of their own."""
     for kind, found in tokens_in(text):
         if not _is_made_up(found[0]):
             yield *found.span(), kind
@@ -245,6 +249,11 @@ def _secrets(text: str, suffix: str) -> Iterator[tuple[int, int, str]]:
             yield *found.span("value"), "a password in an address"
     for found in known_in(text):
         yield *found.span(), KNOWN
+
+
+def _secrets(text: str, suffix: str) -> Iterator[tuple[int, int, str]]:
+    """Yield where secrets start and end, and what each one is."""
+    yield from _by_form(text)
     patterns = (_QUOTED, _BARE) if suffix in _CONFIGURATION else (_QUOTED, _CALLED)
     for line, part in _suspicious(text):
         for pattern in patterns:
