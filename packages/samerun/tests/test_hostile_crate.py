@@ -351,6 +351,23 @@ def test_an_unusual_compression_is_refused(tmp_path: Path) -> None:
         safety.unpack(path, tmp_path / "out")
 
 
+def test_an_archive_that_was_damaged_anywhere_is_said_to_be(tmp_path: Path) -> None:
+    whole, random_ = io.BytesIO(), random.Random(1)
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/é.txt", "hello" * 20)
+        archive.writestr("b.py", "x = 1")
+    path, refused = tmp_path / "run.zip", 0
+    for number in range(300):
+        content = bytearray(whole.getvalue())
+        content[random_.randrange(len(content))] = random_.randrange(256)
+        path.write_bytes(content)
+        try:
+            safety.unpack(path, tmp_path / str(number))
+        except RecordError:
+            refused += 1
+    assert refused > 100
+
+
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04" + bytes(50)])
 def test_what_is_no_archive_is_said_to_be_none(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "run.zip").write_bytes(content)
@@ -1010,6 +1027,29 @@ def test_a_crate_is_told_from_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 # ------------------------------------------------------------------------------------ packages
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [
+        *("x = " + "[" * 100_000, "version = 1\npackage = 1", "version = 1\npackage = [1]"),
+        *(
+            "version = 1\n[[package]]\nname = []",
+            "version = 1\n[[package]]\nname = 'x'\nwheels = 1",
+        ),
+    ],
+)
+def test_a_lock_or_project_that_makes_no_sense_is_no_traceback(
+    lock: str, project: Path, tmp_path: Path
+) -> None:
+    git(tmp_path, "init", "-q")
+    (tmp_path / "uv.lock").write_text(lock, encoding="utf-8")
+    for folder, text in {"a": "x = " + "[" * 100_000, "b": "project = 1", "c": lock}.items():
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "pyproject.toml").write_text(text, encoding="utf-8")
+    locked = replace(trace_of(project), environment=Environment("CPython 3.11.9", lock="00"))
+    with pytest.raises(Obstacle, match=r"uv\.lock of the (run|commit)"):
+        environment.choose(locked, tmp_path, tmp_path / "new", [], build=False)
 
 
 def test_packages_of_a_crate_are_not_installed(project: Path, tmp_path: Path) -> None:

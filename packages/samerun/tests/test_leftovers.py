@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,30 @@ def test_the_folder_is_gone_at_the_end_also_after_an_error() -> None:
     with pytest.raises(ZeroDivisionError), leftovers.private_folder("run"):
         _ = 1 / 0
     assert list(leftovers.place().iterdir()) == []
+
+
+@needs_fork
+def test_folders_that_cannot_be_entered_go_and_no_link_in_them_is_followed() -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's own are closed to other users
+        base, theirs = Path(name), Path(name, "theirs.txt")
+
+        def work(say: Callable[[bytes], object]) -> None:
+            if os.geteuid() == 0:  # whom nothing stops
+                os.setuid(65534)
+            theirs.write_bytes(b"of the person")
+            theirs.chmod(0o600)
+            (base / "folder" / "closed" / "inner").mkdir(parents=True)
+            (base / "folder" / "read-only").mkdir()
+            (base / "folder" / "read-only" / "link").symlink_to(theirs)
+            (base / "folder" / "closed").chmod(0)
+            (base / "folder" / "read-only").chmod(0o500)
+            leftovers.remove(base / "folder")
+            left = sorted(path.name for path in base.iterdir())
+            say(f"{left} {theirs.stat().st_mode & 0o777:o}".encode())
+
+        base.chmod(0o777)
+        _, said = forked(work)
+    assert said == b"['theirs.txt'] 600"
 
 
 def test_two_folders_of_one_run_are_two() -> None:

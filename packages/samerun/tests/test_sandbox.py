@@ -265,6 +265,13 @@ def test_what_is_no_store_of_its_own_is_not_opened(kind: str, places: dict[str, 
         keeping.repetition(places[kind], {})
 
 
+@pytest.mark.slow
+def test_a_store_that_the_code_has_spoilt_is_said_to_be(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"SQLite format 3\0" + b"evil" * 1000)
+    with pytest.raises(Obstacle, match=r"left cannot be read: .*not a database"):
+        keeping.repetition(tmp_path / "mlflow.db", {})
+
+
 def run_with(artifacts: Path) -> SimpleNamespace:
     return SimpleNamespace(info=SimpleNamespace(artifact_uri=artifacts.as_uri()), outputs=None)
 

@@ -123,10 +123,10 @@ def _projects(tree: Path) -> set[str]:
         if path.rpartition("/")[2] != "pyproject.toml" or not (tree / path).is_file():
             continue
         try:
-            project = tomllib.loads((tree / path).read_text(encoding="utf-8")).get("project", {})
-        except ValueError:
+            project = tomllib.loads((tree / path).read_text(encoding="utf-8")).get("project")
+        except (ValueError, RecursionError):
             continue  # an example of a broken one, perhaps: a test
-        if isinstance(project.get("name"), str):
+        if isinstance(project, dict) and isinstance(project.get("name"), str):
             names.add(normalised(project["name"]))
     return names
 
@@ -138,10 +138,11 @@ def _lock(tree: Path, trace: Trace) -> str | None:
         return None
     try:
         text = read_lock(tree)
-    except (OSError, ValueError, RecordError) as error:
+        found = wanted if text is None else locked.fingerprint(text)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, RecordError) as error:
         raise Obstacle(f"The uv.lock of the run cannot be read: {error}") from None
     # One that git ignores is not in the commit: then the list of packages has to do.
-    if text is not None and locked.fingerprint(text) != wanted:
+    if found != wanted:
         raise Obstacle("The uv.lock of the commit and patch is not the one that the run recorded.")
     return text
 

@@ -49,9 +49,16 @@ def repetition(store: Path, params: Mapping[str, str]) -> "Run | None":
         not one that a run leaves.
     """
     _check_store(store)
-    client = _client(store)
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    runs: list[Run] = client.search_runs(experiments)
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        client = _client(store)
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        runs: list[Run] = client.search_runs(experiments)
+    except (MlflowException, SQLAlchemyError, ValueError, TypeError) as error:
+        said = str(error).partition("\n")[0]
+        raise Obstacle(f"The store that the repetition left cannot be read: {said}") from None
     if len(runs) > 1:
         alike = [run for run in runs if run.data.params == dict(params)]
         if len(alike) != 1:

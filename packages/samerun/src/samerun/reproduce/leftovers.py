@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 PLACE = "SAMERUN_CACHE"  # names another folder than the usual one of this user's caches
@@ -68,15 +68,17 @@ def remove_leftovers() -> list[Path]:
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder with what a run left in it, such as files that are read-only."""
+    """Remove a folder with what a run left in it, such as files that are read-only.
 
-    def writable(function: Callable[..., object], path: str, _: object) -> None:
-        with contextlib.suppress(OSError):
-            for each in (os.path.dirname(path), path):
-                os.chmod(each, stat.S_IRWXU)
-            function(path)
-
-    shutil.rmtree(folder, onerror=writable)
+    No link is followed: the run may have been a stranger's.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    for within, folders, files in os.walk(folder):
+        for name in (".", *folders, *files):
+            if not os.path.islink(path := os.path.join(within, name)):
+                with contextlib.suppress(OSError):
+                    os.chmod(path, stat.S_IRWXU)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _forget(folder: Path) -> None:
