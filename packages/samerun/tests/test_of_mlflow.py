@@ -95,7 +95,7 @@ def test_a_deleted_run_comes_back_by_what_is_printed_in_the_folder_of_a_part(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mlflow.db", "other.db"])
+@pytest.mark.parametrize("name", ["mlflow.db", "l'autre.db"])
 def test_a_deleted_run_of_a_named_store_comes_back(
     project: Path, name: str, store_template: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

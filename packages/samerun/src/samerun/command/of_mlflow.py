@@ -22,7 +22,7 @@ def mlflow_command(*words: str) -> str:
         return command_line(["uv", "run", "mlflow", *words])  # the shell has the variable set
     if store is None or store.name != "mlflow.db":
         # There is no option for it, and each shell sets a variable in its own way.
-        call = f"import os; os.environ['MLFLOW_TRACKING_URI'] = '{uri}'"
+        call = f"import os; os.environ['MLFLOW_TRACKING_URI'] = {uri!r}"
         call = f"{call}; from mlflow.cli import cli; cli()"
         return command_line(["uv", "run", "python", "-c", call, *words])
     start = ["uv", "run"]
