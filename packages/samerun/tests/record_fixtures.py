@@ -96,6 +96,16 @@ def checkout(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.fixture
+def own_root(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a test from the checkout that it lies in, its store, and what a shell has set."""
+    from samerun.process import variables
+
+    monkeypatch.setenv("SAMERUN_ROOT", str(checkout))
+    for name in ("UV", *variables.REFUSED, *variables.IGNORED):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture(scope="session")
 def store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty MLflow store, made once: its tables take 3 s."""

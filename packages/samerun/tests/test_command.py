@@ -43,10 +43,7 @@ WORDS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def own_root(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SAMERUN_ROOT", str(checkout))
-    monkeypatch.delenv("UV", raising=False)
+pytestmark = pytest.mark.usefixtures("own_root")
 
 
 # Quoting

@@ -22,9 +22,7 @@ CFG = {"experiment": "first steps", "seed": 7}
 unix = pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
 
 
-@pytest.fixture(autouse=True)
-def own_root(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SAMERUN_ROOT", str(checkout))
+pytestmark = pytest.mark.usefixtures("own_root")
 
 
 def status(run_id: str) -> str:

@@ -26,11 +26,7 @@ from samerun.store import tracking as store
 CFG = OmegaConf.create({"experiment": "first steps", "seed": 7})
 
 
-@pytest.fixture(autouse=True)
-def own_root(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test may touch the checkout that it lies in, nor its store."""
-    monkeypatch.setenv("SAMERUN_ROOT", str(checkout))
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+pytestmark = pytest.mark.usefixtures("own_root")
 
 
 def finished_run(**cfg: object) -> Run:

@@ -29,12 +29,7 @@ from samerun.store import tracking as store
 CFG = {"experiment": "first steps", "seed": 7}
 
 
-@pytest.fixture(autouse=True)
-def own_root(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test may touch the checkout that it lies in, nor its store."""
-    monkeypatch.setenv("SAMERUN_ROOT", str(checkout))
-    for name in (*variables.REFUSED, *variables.IGNORED):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("own_root")
 
 
 Use = Callable[[Path | str], None]

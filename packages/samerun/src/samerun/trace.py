@@ -78,7 +78,7 @@ class Trace:
     machine: Machine | None
     problems: dict[str, str]
     repeat: Command | None = None
-    variables: dict[str, str] = field(default_factory=dict)  # see `samerun.variables`
+    variables: dict[str, str] = field(default_factory=dict)  # see `samerun.process.variables`
     schema: int = SCHEMA
     patch: bytes = b""
     packages: tuple[str, ...] = ()

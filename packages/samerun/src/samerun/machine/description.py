@@ -14,8 +14,9 @@ from typing import Any
 
 from samerun.machine import locked, processor
 
-# The only environment variables that are recorded besides those of `samerun.variables`: others may
-# hold secrets. These change how many threads compute, or which instructions, and so the last bits.
+# The only environment variables that are recorded besides those of `samerun.process.variables`:
+# others may hold secrets. These change how many threads compute, or which instructions, and so the
+# last bits.
 VARIABLES = [
     "ATEN_CPU_CAPABILITY",
     "BLIS_ARCH_TYPE",
@@ -75,10 +76,10 @@ class Environment:
 
 @dataclass(frozen=True)
 class Machine:
-    """`arithmetic` holds hashes of small calculations, see `samerun.arithmetic`; `libraries` what
-    each numerical library says of its build, and the kernels that it chose; `threads` those of
-    every library that is loaded, by its file. `instructions` is the level that the processor
-    reaches, and `flags` a hash of all that it can.
+    """`arithmetic` holds hashes of small calculations, see `samerun.machine.arithmetic`;
+    `libraries` what each numerical library says of its build, and the kernels that it chose;
+    `threads` those of every library that is loaded, by its file. `instructions` is the level that
+    the processor reaches, and `flags` a hash of all that it can.
     """
 
     platform: str
@@ -170,7 +171,7 @@ def usable_cores() -> int:
 def machine(arithmetic: Mapping[str, str] | None = None) -> Machine:
     """Describe the machine. Asks torch only if the script has loaded it.
 
-    arithmetic : what `samerun.arithmetic.fingerprints` found
+    arithmetic : what `samerun.machine.arithmetic.fingerprints` found
     """
     gpus, cuda = _gpus()
     driver = Path("/proc/driver/nvidia/version")

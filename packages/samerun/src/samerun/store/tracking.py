@@ -42,13 +42,13 @@ def use_store(*, create: bool = True) -> str:
 
     Runs of this machine that have lost their process are ended. Safe when several processes do it
     at once. A store that was moved or copied since it was last used gets its artifacts' addresses
-    corrected, see `samerun.moved`.
+    corrected, see `samerun.store.moved`.
 
     Raises
     ------
     RecordError
         The store cannot be created, or `create` is false and there is none; it does not answer,
-        or it cannot be used for another reason, see `samerun.probe`.
+        or it cannot be used for another reason, see `samerun.store.probe`.
     """
     uri = tracking_uri()
     check_address(uri)
