@@ -755,6 +755,8 @@ def test_the_ratios_on_the_speed_slide_are_those_that_were_measured(lang):
     for kind in ("compiled", "not compiled"):
         ratio = str(found[kind]["ratio"]).replace(".", NUMBERS[lang][1])
         assert words.format(ratio=ratio) in drawn
+    (slide,) = [body for *_, body in cut_into_slides(lang) if 'picture("uv_pip"' in body]
+    assert re.search(rf"#small\[{found['packages']} ", slide)
 
 
 # -------------------------------------------------------------------------------- statistics
