@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +99,63 @@ def versions(python: Python, *modules: str) -> str:
     code = "".join(f"import {name}; print({name}.VERSION)\n" for name in modules)
     asked = [str(python.executable), "-I", "-c", code]
     return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+
+
+# Whether another one is needed
+
+
+def refused(trace: Trace, tree: Path, clones: Sequence[Path] = ()) -> str:
+    """Return why the present environment will not do; "" if it will."""
+    try:
+        environment.choose(trace, tree, tree.with_name("none"), clones, build=False)
+    except Obstacle as obstacle:
+        return str(obstacle)
+    return ""
+
+
+def test_what_is_not_installed_here_is_no_difference_only_where_the_lock_is_the_same(
+    checkout: Path, tmp_path: Path
+) -> None:
+    broken, none = tmp_path / "broken", tmp_path / "none at all"
+    broken.mkdir()
+    (broken / "uv.lock").write_bytes(b"<<<<<<< HEAD\n")
+    trace = run_of(checkout, "pywin32==311")
+    assert "pywin32 311 (not installed here)" in refused(trace, checkout, [broken, none])
+    assert not refused(trace, checkout, [broken, none, checkout])
+    both = run_of(checkout, "pywin32==311", "mlflow==1.0")
+    assert "mlflow 1.0 (here " in refused(both, checkout, [checkout])
+
+
+def test_the_packages_of_the_project_itself_are_no_difference(checkout: Path) -> None:
+    trace = run_of(checkout, "my-tool==0.1", "mine==1")
+    assert "my-tool 0.1" in refused(trace, checkout)
+    for folder, text in {
+        "a": "[",
+        "b": "[project]\nname = 1\n",
+        "c": '[project]\nname = "My_Tool"\n',
+        "d": '[project]\nname = "mine"\n',
+    }.items():
+        (checkout / folder).mkdir()
+        (checkout / folder / "pyproject.toml").write_text(text)
+    git(checkout, "add", "d")
+    assert not refused(trace, checkout)
+
+
+def test_many_differences_are_counted(checkout: Path) -> None:
+    trace = run_of(checkout, *(f"package-{number}==1" for number in range(5)))
+    three = ", ".join(f"package-{number} 1 (not installed here)" for number in range(3))
+    assert f"another environment ({three}, 2 more)." in refused(trace, checkout)
+    assert f"another environment ({three})." in refused(
+        run_of(checkout, *trace.packages[:3]), checkout
+    )
+
+
+def test_a_lock_that_is_none_is_named(checkout: Path) -> None:
+    trace = run_of(checkout, "mlflow==1.0")
+    (checkout / "uv.lock").write_bytes(b"<<<<<<< HEAD\n")
+    assert refused(trace, checkout).startswith("The uv.lock of the run cannot be read: ")
+    (checkout / "uv.lock").unlink()  # git ignored it: then the list of packages has to do
+    assert "another environment (mlflow 1.0 " in refused(trace, checkout)
 
 
 # With uv
@@ -221,10 +278,11 @@ def test_uv_that_fails_in_the_middle_is_not_verified_and_says_why(
 
 
 @needs_sh
+@pytest.mark.parametrize("number", [28, 112])  # of Unix, and of Windows
 def test_a_disk_that_uv_fills_is_no_fault_of_the_run(
-    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: int, checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full = "echo 'error: failed to write\n  Caused by: No space left on device (os error 28)' >&2"
+    full = f"echo 'error: failed to write\n  Caused by: there is no space (os error {number})' >&2"
     monkeypatch.setenv("UV", stand_in(tmp_path / "bin", f"{full}\nexit 2"))
     with pytest.raises(OSError, match="No space left"):
         environment.choose(run_of(checkout, "mlflow==1.0"), checkout, tmp_path / "made", [])
@@ -244,6 +302,20 @@ def test_the_variables_of_this_environment_do_not_reach_uv(
     python = tmp_path / "made" / "bin" / "python"
     wanted = f": , , {tmp_path / 'made'}, sync --python {python} --quiet --no-progress"
     assert str(found.value).endswith(wanted)
+
+
+@needs_sh
+def test_a_lock_that_uv_writes_in_other_words_is_as_the_run_had_it(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = 'mkdir -p "$5/lib/site-packages"'
+    script = f'test "$1" = venv && {site}\ntest "$1" = sync && echo "# by uv" >> uv.lock\nexit 0'
+    monkeypatch.setenv("UV", stand_in(tmp_path / "bin", script))
+    before = (checkout / "uv.lock").read_bytes()
+    trace = run_of(checkout, "mlflow==1.0")
+    python = environment.choose(trace, checkout, tmp_path / "made", [])
+    assert python.prefix == tmp_path / "made"
+    assert (checkout / "uv.lock").read_bytes() == before
 
 
 @needs_sh

@@ -447,16 +447,18 @@ def test_a_run_starts_in_its_folder_though_git_holds_no_such_folder(
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("uv", "run", "train.py", "a=1"), (str(HERE.executable), "train.py", "a=1")),
-        (("train.py",), (str(HERE.executable), "train.py")),
-        (("uv", "run", "python", "-m", "shapes"), (str(HERE.executable), "-m", "shapes")),
+        (("uv", "run", "train.py", "a=1"), ("train.py", "a=1")),
+        (("train.py",), ("train.py",)),
+        (("uv", "run", "python", "-m", "shapes"), ("-m", "shapes")),
     ],
 )
-def test_the_program_is_that_of_the_chosen_environment(
+def test_the_program_is_the_python_of_the_chosen_environment(
     words: tuple[str, ...], expected: tuple[str, ...], trace: Trace, tmp_path: Path
 ) -> None:
+    python = Python(tmp_path / "bin" / "python3.9", tmp_path, "another")
     typed = replace(trace, repeat=Command(words))
-    assert started(typed, tmp_path / "made").words == expected
+    found = command.start(typed, tmp_path, python, tmp_path / "mlflow.db", ("a" * 32, None))
+    assert found.words == (str(python.executable), *expected)
 
 
 def test_an_installed_command_is_that_of_the_chosen_environment(
