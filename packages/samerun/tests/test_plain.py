@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from samerun.compare.predictions import as_csv
 from samerun.display.plain import any_console, as_json, few, fitting
 
 
@@ -21,6 +22,12 @@ def test_of_many_things_three_are_named_and_the_rest_counted(count: int, said: s
 
 def test_another_number_of_things_can_be_named() -> None:
     assert few("abc", most=1) == "a and 2 more"
+
+
+def test_answers_without_a_label_are_refused() -> None:
+    assert as_csv([3, "été, hier"], [3, "b"]) == 'label,predicted\n3,3\n"été, hier",b\n'
+    with pytest.raises(ValueError, match="shorter"):
+        as_csv([1, 2], [1])
 
 
 BLOCKS = [["a", "a"], ["b"], ["c", "c", "c"]]
