@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import io
 import json
+import os
 import random
 import shutil
 import zipfile
@@ -403,6 +404,27 @@ def test_a_file_that_was_altered_lost_or_added_is_named(
     repacked(tmp_path / "run.zip", change)
     with pytest.raises(RecordError, match=said):
         read_crate(tmp_path / "run.zip", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["run.json", "trace/trace.json", "trace/cells.py", "commit"])
+def test_a_text_that_is_far_too_long_is_not_read(
+    name: str, crate_of, opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read, "LARGEST_TEXT", 100_000)
+    noise = random.Random(0).randbytes(200_000)
+    with pytest.raises(RecordError, match=rf"refused: {Path(name).name} has 0 MB"):
+        opened(crate_of() | {name: noise})
+
+
+def test_a_second_trace_among_the_artifacts_is_refused(crate_of, opened) -> None:
+    with pytest.raises(RecordError, match="it has two folders trace"):
+        opened(crate_of() | {"artifacts/trace/trace.json": b"{}"})
+
+
+def test_a_script_that_lies_beside_the_code_is_none_of_the_project(crate_of, opened) -> None:
+    members = crate_of(commanded("uv", "run", "evil.py")) | {"artifacts/evil.py": b"evil()\n"}
+    with pytest.raises(RecordError, match="not one of a script of the project"):
+        opened(members | {"evil.py": b"evil()\n"})
 
 
 def test_an_archive_of_something_else_is_no_crate(opened) -> None:
@@ -1017,6 +1039,31 @@ def test_a_message_about_a_crate_cannot_steer_a_terminal(
         repeat.reproduce(tmp_path / "run.zip", [], Console())
     assert "\x1b" not in str(refused.value)
     assert not list((tmp_path / "cache").rglob("trace.json")), "what was unpacked is removed"
+
+
+def test_a_crate_runs_in_its_sandbox_without_packages_of_its_own_or_settings_of_the_person(
+    crate_of, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAMERUN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("GIT_CONFIG_GLOBAL", raising=False)
+    monkeypatch.setattr(repeat, "use_store", lambda: None)
+    made = sandbox.Sandbox(("bwrap",))
+    monkeypatch.setattr(repeat, "sandbox", lambda *given: made)
+    seen: list[tuple] = []
+
+    def reproduce(run: RecordedRun, clones: Sequence[Path], **how: object) -> str:
+        seen.append((run.run_id, clones, how, os.environ.get("GIT_CONFIG_GLOBAL")))
+        return "an outcome"
+
+    monkeypatch.setattr(repeat.repeat, "reproduce", reproduce)
+    packing.pack(crate_of(), tmp_path / "run.zip")
+    console = Console(file=io.StringIO())
+    assert repeat.reproduce(tmp_path / "run.zip", [project], console, yes=True) == "an outcome"
+    ((run_id, clones, how, settings),) = seen
+    assert run_id == "ab" * 16 and settings == os.devnull
+    assert clones[0].name == "clone" and clones[1:] == [project]
+    assert how["build"] is False and how["sandbox"] == made.around
+    assert "GIT_CONFIG_GLOBAL" not in os.environ
 
 
 def test_a_crate_is_told_from_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
