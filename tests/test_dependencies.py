@@ -26,8 +26,13 @@ OPTIONAL = {"hydra-core", "omegaconf", "scikit-learn", "skops", "submitit", "tor
 FOR_HYDRA_ALONE = {ROOT / "packages/samerun/src/samerun/sweep.py"}  # a callback: Hydra imports it
 
 
+def normal(name: str) -> str:
+    """Return the name of a distribution as every index writes it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def names(specifications: Iterable[str]) -> set[str]:
-    return {re.match(r"[\w.-]+", line)[0].lower() for line in specifications}
+    return {normal(re.match(r"[\w.-]+", line)[0]) for line in specifications}
 
 
 PARTICIPANTS = names(PROJECT["project"]["dependencies"])
@@ -91,7 +96,7 @@ def distributions(paths: Iterable[Path], *, at_once: bool = False) -> dict[str, 
         for module in imported(path, at_once=at_once):
             top = module.split(".")[0]
             if top in brought and file_of(module) is None and top not in ("workshop", "samerun"):
-                found.setdefault(MEANT.get(top, brought[top][0]).lower(), path)
+                found.setdefault(normal(MEANT.get(top, brought[top][0])), path)
     return found
 
 

@@ -389,3 +389,51 @@ def test_the_place_of_a_file_is_relative_to_where_one_is(toy_course):
     assert view.place(state, "9.2", look) == "train.py:9"
     assert view.place(state, "9.4", look) == "notes.ipynb, cell 2, line 1"
     assert isinstance(look.here, Path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+@pytest.mark.parametrize("end", [b"q", b"\x03"], ids=["q", "Ctrl+C"])
+def test_on_a_terminal_it_draws_and_leaves_the_terminal_as_it_was(end, toy_course):
+    import fcntl
+    import pty
+    import select
+    import struct
+    import termios
+    import time
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+    before = termios.tcgetattr(theirs)
+    variables = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    variables |= {"TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", SIT, str(toy_course.root)],
+        stdin=theirs, stdout=theirs, stderr=theirs, env=variables, cwd=toy_course.root,
+        start_new_session=True,
+    )  # fmt: skip
+    shown = b""
+    give_up = time.monotonic() + PATIENCE
+
+    def read_until(words: bytes) -> None:
+        nonlocal shown
+        while words not in shown:
+            assert time.monotonic() < give_up, shown[-2000:]
+            if select.select([ours], [], [], 0.2)[0]:
+                shown += os.read(ours, 65536)
+
+    try:
+        read_until(b"TODO 9.1")
+        path, text = filled(toy_course, "9.2", RIGHT)
+        path.write_text(text, encoding="utf-8")
+        read_until("✓".encode())
+        os.write(ours, end)
+        read_until(b"1 of 4 are known to be done; you were at TODO 9.2")
+        assert process.wait(PATIENCE) == 0
+        assert termios.tcgetattr(theirs) == before
+        assert shown.rindex(b"\x1b[?1049l") > shown.rindex(b"\x1b[?1049h"), "the screen before"
+        assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l"), "the cursor"
+    finally:
+        process.kill()
+        os.close(ours)
+        os.close(theirs)

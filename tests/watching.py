@@ -69,7 +69,7 @@ async def until(session: Session, front: Seen, true: Callable[[State], bool]) ->
 
 
 def idle(state: State) -> bool:
-    return not state.busy and not state.cancelled and not any(
+    return not state.busy and not any(
         verdict.stale for verdict in state.verdicts.values()
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from workshop.course import Course, Part, latest_open
 from workshop.errors import WorkshopError
 from workshop.watch import memory, view
 from workshop.watch.plain import Plain
-from workshop.watch.session import Options, Session
+from workshop.watch.session import Front, Options, Session
 
 
 def watch(
@@ -22,16 +22,25 @@ def watch(
     """
     chosen = course.part(part) if part else where_one_was(course)
     look = view.Look(signs(sys.stdout.encoding), Path.cwd())
-    lines = Plain(look)
 
-    async def sit() -> None:
-        await Session(course, chosen, lines, options or Options()).run()
+    async def sit() -> str:
+        session = Session(course, chosen, _front(plain, look), options or Options())
+        await session.run()
+        return view.parting(session.state)
 
     try:
-        asyncio.run(sit())
+        print(asyncio.run(sit()))
     except KeyboardInterrupt:
         print()
     return 0
+
+
+def _front(plain: bool, look: view.Look) -> Front:
+    if plain or not drawable():
+        return Plain(look)
+    from workshop.watch.screen import Screen
+
+    return Screen(look)
 
 
 def where_one_was(course: Course) -> Part:

@@ -80,6 +80,7 @@ class State:
     hints : how many rungs of each hole's ladder were read
     queue : jobs to come, each a few holes of one check's process
     running : the holes of the present job without a verdict yet; `job` is its number
+    occupied : whether that job has not ended, and no other can begin
     panel : what a key has brought up: a title and lines
     warm : whether the warm process is ready; `failed` why there is none
     broken : why the part cannot be read
@@ -94,6 +95,7 @@ class State:
     queue: tuple[tuple[str, ...], ...] = ()
     running: tuple[str, ...] = ()
     job: int = 0
+    occupied: bool = False
     cancelled: bool = False
     panel: Told | None = None
     panel_key: Key | None = None
@@ -116,7 +118,7 @@ class State:
 
     @property
     def busy(self) -> bool:
-        return bool(self.running or self.queue)
+        return bool(self.running or self.queue or self.occupied)
 
 
 def begin(
@@ -150,7 +152,13 @@ def step(state: State, event: Event) -> tuple[State, list[Effect]]:
             return replace(state, warm=True, failed=""), []
         case Failed(message):
             return replace(
-                state, failed=message, warm=False, queue=(), running=(), cancelled=False
+                state,
+                failed=message,
+                warm=False,
+                queue=(),
+                running=(),
+                occupied=False,
+                cancelled=False,
             ), []
         case NoEvents():
             return replace(state, polling=True), []
@@ -189,10 +197,10 @@ def _saved(state: State, seen: Snapshot) -> tuple[State, list[Effect]]:
     if not found.holes and not found.around and not mended:
         return state, []  # lines have moved
     unsolved = open_holes(state.part, seen)
-    first = needing(state.part, found.holes)
+    first = set(found.holes)
     # What waits for another hole may have waited for this one.
     rest = {id for id, verdict in state.verdicts.items() if verdict.state == "waiting"}
-    rest |= set(_unfinished(state))
+    rest |= needing(state.part, first) | set(_unfinished(state))
     if found.around:
         rest |= set(state.holes)
     verdicts = dict(state.verdicts)
@@ -222,11 +230,9 @@ def _check(state: State, first: Iterable[str], rest: Iterable[str]) -> tuple[Sta
     for id in (id for job in queue for id in job):
         verdicts[id] = replace(verdicts[id], stale=True)
     state = replace(state, queue=queue, verdicts=verdicts)
-    if state.cancelled:
-        return state, []
-    if state.running:
+    if state.running and not state.cancelled:
         return replace(state, cancelled=True), [Cancel()]
-    return _next_job(state)
+    return (state, []) if state.occupied else _next_job(state)
 
 
 def _unfinished(state: State) -> tuple[str, ...]:
@@ -236,10 +242,12 @@ def _unfinished(state: State) -> tuple[str, ...]:
 
 def _next_job(state: State) -> tuple[State, list[Effect]]:
     if not state.queue or state.broken:
-        return replace(state, running=(), cancelled=False), []
+        return replace(state, running=(), occupied=False, cancelled=False), []
     holes, *later = state.queue
     job = state.job + 1
-    state = replace(state, job=job, running=holes, queue=tuple(later), cancelled=False)
+    state = replace(
+        state, job=job, running=holes, queue=tuple(later), occupied=True, cancelled=False
+    )
     return state, [Check(job, holes)]
 
 

@@ -204,6 +204,15 @@ def _bottom(state: State, width: int, look: Look) -> Iterator[Text]:
 POLLING = "No word of saved files comes from this folder: it is looked at every 0.3 s instead."
 
 
+def parting(state: State) -> str:
+    """Return what is said at the end."""
+    number = state.part.folder[len("part")]
+    return (
+        f"{state.done} of {len(state.holes)} are known to be done; you were at TODO {state.hole}. "
+        f"To go on: uv run workshop watch --part {number}"
+    )
+
+
 # Lines
 
 
