@@ -378,9 +378,6 @@ def _mutate(options: argparse.Namespace) -> int:
     read, gaps, stale = course.load(), 0, 0
     listed = mutation.harmless()
     for hole in read.select(options.what):
-        if hole.id in mutation.free():
-            print(f"{hole.id}: not changed: {mutation.free()[hole.id]}")
-            continue
         judged = list(mutation.judge(read, hole))
         accepted = [one.mutant for one in judged if not one.noticed]
         unlisted = [mutant for mutant in accepted if mutant.key not in listed]

@@ -79,10 +79,5 @@ def harmless(path: Path = HARMLESS) -> dict[tuple[str, str, str], str]:
     }
 
 
-def free(path: Path = HARMLESS) -> dict[str, str]:
-    """Return the holes whose answer is free, so that a change of ours says nothing: and why."""
-    return _listed(path).get("free", {})
-
-
 def _listed(path: Path) -> dict:
     return tomllib.loads(path.read_text(encoding="utf-8"))

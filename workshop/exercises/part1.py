@@ -8,16 +8,17 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from sklearn.linear_model import RidgeClassifier
 from sklearn.metrics import confusion_matrix
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import RobustScaler, StandardScaler
+from sklearn.svm import LinearSVC
 
 from samerun import to_yaml
 from workshop import made_up
 from workshop.checks import SECRET, check, expect_no_secret, expect_parameters
-from workshop.drive import Call, Driver, Record
+from workshop.drive import Call, Crash, Driver, Record
 
 OVERRIDES = (
     "data=digits", f"data.name={made_up.NAME}", "seed=7", f"+api_key={SECRET}",
-    "model.max_iter=40",
+    "model.max_iter=40", "+extra.depth=3",
 )  # fmt: skip
 SPLITS = ("train", "val")
 FEW = 50  # images, at most, in an example
@@ -69,6 +70,15 @@ def preprocessing_and_classifier_come_from_the_config(part: Driver) -> None:
         f"with preprocessing=standardised the steps are {steps}; "
         "expected {'standardise': StandardScaler()}, from cfg.preprocessing.steps"
     )
+    another = "preprocessing.steps.standardise._target_=sklearn.preprocessing.RobustScaler"
+    steps, classifier = built(
+        "model._target_=sklearn.svm.LinearSVC", "preprocessing=standardised", another
+    )
+    for found, expected in ((classifier, LinearSVC), (steps.get("standardise"), RobustScaler)):
+        assert isinstance(found, expected), (
+            f"with {expected.__name__} in the config there is {found}; expected {expected.__name__}"
+            ", as of any other class that the config names"
+        )
     steps, _ = built("preprocessing.steps.components.n_components=9")
     used = getattr(steps.get("components"), "n_components", None)
     assert used == 9, (
@@ -153,7 +163,7 @@ def both_scores_of_every_split_are_metrics(part: Driver) -> None:
                 f"found {', '.join(sorted(logged)) or 'no metric at all'}"
             )
             assert np.isclose(logged[name], value), (
-                f"the metric {name} is {logged[name]:.4f}; expected {value:.4f}"
+                f"the metric {name} is {logged[name]:.7g}; expected {value:.7g}"
             )
 
 
@@ -237,6 +247,11 @@ def the_model_is_logged_with_signature_and_example(part: Driver) -> None:
             f"the signature does not fit the input example: {error}; expected the signature of "
             "images and of what the model predicts for them"
         ) from None
+    goes_in = [np.dtype(str(kind)) for kind in signature.inputs.input_types()]
+    assert all(np.issubdtype(kind, np.integer) for kind in goes_in), (
+        f"the signature says that {', '.join(map(str, goes_in))} go in; expected "
+        f"{data.train.images.dtype}, the pixels as they are"
+    )
     kinds = {str(output.type) for output in signature.outputs.inputs}
     shape = getattr(signature.outputs.inputs[0], "shape", (-1,))  # a column has none
     assert len(shape) == 1, (
@@ -266,6 +281,16 @@ def a_sweep_of_c_is_written_down(part: Driver) -> None:
     except ValueError as error:
         raise AssertionError(f"model.C: {params['model.C']}: {error}; expected numbers") from None
     assert len(values) >= 4, f"the sweep has {len(values)} different values; expected at least 4"
+    others = [f"{name}={value}" for name, value in params.items() if name != "model.C"]
+    parse = OverridesParser.create().parse_override
+    more = [other for other in others if parse(other).is_sweep_override()]
+    assert not more, f"the sweep varies {', '.join(more)}, too; expected model.C alone"
+    try:
+        part.compose("+sweep=regularisation", *others, f"model.C={values[0]}")
+    except Crash as crash:
+        raise AssertionError(
+            f"no run of this sweep can begin: {crash}; expected nothing that takes model.C away"
+        ) from None
     assert 0 < values[0] <= 0.001 and values[-1] >= 1, (
         f"the sweep goes from {values[0]:g} to {values[-1]:g}; expected 0.001 to 1 or wider"
     )

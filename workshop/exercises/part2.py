@@ -91,8 +91,11 @@ def what_the_config_describes_is_built(part: Driver) -> None:
     another = (
         *ANY_MODEL,
         "optimizer=sgd",
+        "optimizer._target_=torch.optim.RMSprop",
+        "~optimizer.fused",
         "optimizer.lr=0.5",
         "optimizer.momentum=0.25",
+        "+optimizer.alpha=0.75",
         "training.loss._target_=torch.nn.MultiMarginLoss",
         "+training.loss.margin=2",
     )
@@ -100,7 +103,7 @@ def what_the_config_describes_is_built(part: Driver) -> None:
     for name, kind in {
         "model": nn.Sequential,
         "loss": nn.MultiMarginLoss,
-        "optimizer": torch.optim.SGD,
+        "optimizer": torch.optim.RMSprop,
     }.items():
         found = type(built.get(name)).__name__
         assert isinstance(built.get(name), kind), (
@@ -110,6 +113,7 @@ def what_the_config_describes_is_built(part: Driver) -> None:
     for what, found, expected in (
         ("optimizer has lr", group["lr"], 0.5),
         ("optimizer has momentum", group["momentum"], 0.25),
+        ("optimizer has alpha", group["alpha"], 0.75),
         ("loss has margin", margin, 2),
     ):
         assert found == expected, f"the {what}={found}; expected {expected}, from the config"
@@ -196,6 +200,12 @@ def _expect_the_way(
             f"in training {share:.0%} of the hidden values of {asked} are dropped; expected "
             f"{dropout:.0%}, as asked for"
         )
+        active = kept > 0
+        of_some = (zero & active).any(dim=1) & (~zero & active).any(dim=1)
+        assert of_some.any(), (
+            f"in {asked} all hidden values of an image are dropped, or none; expected nn.Dropout, "
+            "which drops each by itself"
+        )
     assert torch.equal(logits, seen[-1][1]), (
         f"{asked} does something after its last linear layer; expected nothing: the loss applies "
         "the softmax"
@@ -204,7 +214,7 @@ def _expect_the_way(
 
 @check("2.4")
 def every_value_of_the_config_is_a_parameter(part: Driver) -> None:
-    overrides = (*ANY_MODEL, f"+api_key={SECRET}")
+    overrides = (*ANY_MODEL, f"+api_key={SECRET}", "+extra.depth=3")
     record = part.run("train.py", *overrides, until="last_step")
     expect_parameters(record.run, part.compose(*overrides))
 
@@ -282,6 +292,11 @@ def predictions_are_made_in_evaluation_mode(part: Driver) -> None:
     )
     assert max(sizes) <= 1000, f"{max(sizes)} images at a time; expected at most 1,000"
     assert len(sizes) <= 10, f"the model is called {len(sizes)} times; expected 1,000 at a time"
+    try:  # as on a graphics card
+        stays = predict(linear().to("meta"), images.to("meta")).is_meta
+    except NotImplementedError:  # the values of this device cannot be copied to another
+        stays = False
+    assert stays, "for images on another device the logits are not there; expected them there"
     expected = linear().eval()(images)
     assert torch.allclose(logits, expected, atol=1e-5), (
         "these are not the logits of the images in their order, with dropout off; expected them"
@@ -326,7 +341,7 @@ def the_metrics_of_every_epoch_are_logged_with_their_step(part: Driver) -> None:
 def the_best_weights_are_kept(part: Driver) -> None:
     checkpoints = part.load("checkpoints.py")
     progress = checkpoints.Progress()
-    epochs = [(1, 0.0, 1), (2, 0.5, 1), (3, 0.7, 1), (4, 0.6, 0), (5, 0.7, 0), (6, 0.71, 1)]
+    epochs = [(1, 0.0, 1), (2, 0.5, 1), (3, 0.7, 1), (4, 0.6, 0), (5, 0.7, 0), (6, 0.7001, 1)]
     with tempfile.TemporaryDirectory() as scratch:
         folder, best = Path(scratch), {}
         for epoch, accuracy, better in epochs:
@@ -359,7 +374,7 @@ def the_best_weights_are_kept(part: Driver) -> None:
 @check("2.9")
 def all_checkpoints_are_artifacts(part: Driver) -> None:
     checkpoints = part.load("checkpoints.py")
-    files = {name: name.encode() for name in ("best.pt", "epoch_005.pt", "resume-0.pt", "more.pt")}
+    files = {name: name.encode() for name in ("best.pt", "epoch_005.pt", "resume-0.pt", "more.txt")}
     with tempfile.TemporaryDirectory() as scratch, part.recording() as run_id:
         folder = Path(scratch, "some", "folder")
         folder.mkdir(parents=True)
@@ -423,10 +438,16 @@ def the_cnn_has_the_blocks_of_the_config(part: Driver) -> None:
             left, by_hand = model.blocks(images), images
             for layer in convolutions:
                 by_hand = nn.functional.max_pool2d(layer(by_hand), 2).relu()
+            in_training = model.train().blocks(images)
+            model.eval()
         small = side // 2 ** len(channels)
         assert left.shape == (3, channels[-1], small, small), (
             f"{asked} leaves {tuple(left.shape[1:])} of an image; "
             f"expected {(channels[-1], small, small)}"
+        )
+        assert torch.equal(left, in_training), (
+            f"the blocks of {asked} do something else in training; expected a convolution, a 2x2 "
+            "max-pooling and a ReLU each: the dropout stands after them"
         )
         assert torch.allclose(left, by_hand, atol=1e-5), (
             f"the blocks of {asked} are not a convolution, a 2x2 max-pooling and a ReLU each; "
@@ -455,6 +476,7 @@ def config_and_weights_come_from_the_run(part: Driver) -> None:
             mlflow.log_text(OmegaConf.to_yaml(recorded), "config.yaml", run_id=id)
         torch.save(linear(seed=4).state_dict(), Path(scratch, "epoch_005.pt"))
         torch.save({"model": linear(seed=5).state_dict()}, Path(scratch, "resume-0.pt"))
+        torch.save(linear(seed=7).state_dict(), Path(scratch, "average.pt"))
         for id, best in ((other, linear(seed=6).state_dict()), (run_id, weights)):
             torch.save(best, Path(scratch, "best.pt"))
             mlflow.log_artifacts(scratch, "checkpoints", run_id=id)

@@ -38,6 +38,8 @@ SPACE = {
     "optimizer.lr": {"suggest": "float", "low": 0.001, "high": 0.1, "log": True},
     "training.batch_size": {"suggest": "int", "low": 32, "high": 128, "step": 32},
     "model": {"suggest": "categorical", "choices": ["baseline", "own"]},
+    "training.average": {"suggest": "float", "low": 0.5, "high": 0.75, "step": 0.125},
+    "model.width": {"suggest": "int", "low": 4, "high": 64, "log": True},
 }
 
 
@@ -368,6 +370,8 @@ def the_space_is_drawn_from(part: Driver) -> None:
         "optimizer.lr": optuna.distributions.FloatDistribution(0.001, 0.1, log=True),
         "training.batch_size": optuna.distributions.IntDistribution(32, 128, step=32),
         "model": optuna.distributions.CategoricalDistribution(["baseline", "own"]),
+        "training.average": optuna.distributions.FloatDistribution(0.5, 0.75, step=0.125),
+        "model.width": optuna.distributions.IntDistribution(4, 64, log=True),
     }
     for turn in ("", "a second time "):
         trial = study.ask()

@@ -120,6 +120,16 @@ def test_a_store_that_the_shell_names_is_found_by_mlflow_itself(
     assert mlflow_command("doctor") == "uv run mlflow doctor"
 
 
+def test_beside_the_store_all_runs_are_shown_by_the_command_that_the_readme_has(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_BACKEND_STORE_URI", raising=False)
+    monkeypatch.chdir(project)
+    assert see_all() == "uv run mlflow ui --port 5050"
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", "sqlite:///other.db")
+    assert shlex.split(see_all())[-1] == tracking.own_uri()
+
+
 def test_the_command_that_shows_all_runs_names_their_store(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

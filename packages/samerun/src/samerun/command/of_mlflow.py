@@ -1,5 +1,6 @@
 """MLflow's own commands, written so that they work on the store that a message is about."""
 
+import os
 from pathlib import Path
 
 from samerun.command.quoting import command_line
@@ -34,9 +35,15 @@ def mlflow_command(*words: str) -> str:
 
 
 def see_all(port: int = PORT) -> str:
-    """Return the command that shows all runs of the store."""
-    store = ["--backend-store-uri", tracking.tracking_uri()]
-    return command_line(["uv", "run", "mlflow", "ui", "--port", str(port), *store])
+    """Return the command that shows all runs of the store, where it is read.
+
+    The store is named unless it is the mlflow.db of that folder, which MLflow takes by itself.
+    """
+    words, uri = ["uv", "run", "mlflow", "ui", "--port", str(port)], tracking.tracking_uri()
+    here = Path(directory()).resolve() / "mlflow.db"
+    if tracking.local_store(uri) != here or "MLFLOW_BACKEND_STORE_URI" in os.environ:
+        words += ["--backend-store-uri", uri]
+    return command_line(words)
 
 
 def _project(folder: Path) -> str:
