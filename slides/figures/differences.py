@@ -6,7 +6,7 @@ from style import HYDRA, INK, LINE, OPTUNA, number, save, size
 
 from samerun.compare.chance import Share, difference_interval
 
-MADE_OF = ("slides/figures/made_up.py", "packages/samerun/src/samerun/compare/chance.py")
+MADE_OF = ("slides/figures/made_up.py",)
 WORDS = {
     "en": {"x": "difference in points, with its 95 % interval", "pair": "A to {other}"},
     "fr": {"x": "écart en points, avec son intervalle à 95\xa0%", "pair": "A et {other}"},

@@ -6,7 +6,7 @@ from style import HYDRA, LINE, number, save, size
 
 from samerun.compare.intervals import wilson_interval
 
-MADE_OF = ("slides/figures/made_up.py", "packages/samerun/src/samerun/compare/intervals.py")
+MADE_OF = ("slides/figures/made_up.py",)
 WORDS = {
     "en": {"x": "accuracy on 10,000 images, in %, with its 95 % interval"},
     "fr": {"x": "exactitude sur 10\u202f000 images, en\xa0%, et intervalle à 95\xa0%"},
