@@ -3,13 +3,12 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
 import pytest
+import warm
 from commands import ROOT
 from record_fixtures import git
 
@@ -53,13 +52,7 @@ def typed(root: Path, *words: str, inside: bool = True, status: int = 0) -> str:
     own = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_") and k != "PYTHONPATH"}
     if inside:
         own["PYTHONPATH"] = os.pathsep.join([str(root), str(root / "packages/samerun/src")])
-    done = subprocess.run(
-        [sys.executable, *words],
-        cwd=root,
-        env=own | {"PYTHONIOENCODING": "utf-8"},
-        capture_output=True,
-        encoding="utf-8",
-    )
+    done = warm.run(words, cwd=root, env=own | {"PYTHONIOENCODING": "utf-8"})
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout
 
