@@ -1,6 +1,7 @@
 """From saving to knowing: how long `workshop watch` takes, beside `workshop check`.
 
-uv run benchmarks/watch.py [HOLE ...] [--first] [--cold N]
+uv run benchmarks/watch.py
+uv run benchmarks/watch.py 1.3 2.5 --first --cold 1
 
 Every stored answer to every hole, wrong and right, is saved into a solved tree that is watched, and
 then ours again; each verdict is compared with that of `workshop check`, by the function that it

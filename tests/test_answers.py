@@ -79,7 +79,7 @@ def test_line_ends_of_windows_stay(toy, solve):
     path = toy.root / "part9_toy" / "train.py"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     assert cli.main(["reset", "9.2"]) == 0
-    assert checks.is_open(toy.holes["9.2"], body(toy, "9.2"))
+    assert course.is_open(toy.holes["9.2"], body(toy, "9.2"))
     assert cli.main(["catch-up", "9"]) == 0
     assert set(states(toy).values()) == {"done"}
     assert path.read_bytes().count(b"\n") == path.read_bytes().count(b"\r\n") > 0

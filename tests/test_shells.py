@@ -10,7 +10,7 @@ import sys
 
 import pytest
 from commands import ROOT
-from shown import PROGRAMS, Shown, shown
+from shown import BLOCK, MARKDOWN, PROGRAMS, Shown, shown
 
 from samerun.command.quoting import quoted
 
@@ -100,6 +100,21 @@ def test_no_word_is_bare_that_powershell_splits():
             if wrong:
                 bare[f"{command.file}: {command.text}"] = wrong
     assert bare == {}
+
+
+def test_no_line_for_every_shell_is_for_unix_alone():
+    """Old PowerShells know no &&, and none knows NAME=value before a command or \\ at an end."""
+    unix = re.compile(r"^\w+=\S* \w|\\$|&&")
+    assert unix.search("A=1 uv run x") and unix.search("uv run \\") and unix.search("cd x && ls")
+    found = [
+        line
+        for pattern in MARKDOWN
+        for path in ROOT.glob(pattern)
+        for language, block in BLOCK.findall(path.read_text(encoding="utf-8"))
+        for line in block.splitlines()
+        if not language and unix.search(line)
+    ]
+    assert found == []
 
 
 def test_powershell_takes_every_command_as_it_is_meant(tmp_path):

@@ -10,8 +10,7 @@ from pathlib import Path
 import watchfiles
 
 from workshop import checks, regions
-from workshop.checks import is_open
-from workshop.course import Course, Part
+from workshop.course import Course, Part, is_open
 from workshop.errors import WorkshopError
 from workshop.regions import Region
 
