@@ -437,3 +437,81 @@ def test_on_a_terminal_it_draws_and_leaves_the_terminal_as_it_was(end, toy_cours
         process.kill()
         os.close(ours)
         os.close(theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FORK, reason="each check is a process of its own here")
+def test_five_hundred_checks_leave_the_warm_process_as_large_as_it_was(toy_course):
+    import psutil
+
+    from workshop.watch.client import Ended, Judged, Warm
+
+    async def sit():
+        messages: asyncio.Queue = asyncio.Queue()
+        warm = Warm(toy_course, toy_course.parts[0], messages.put_nowait)
+        warm.start()
+        sizes, states = [], set()
+        try:
+            for job in range(1, 511):
+                warm.submit(job, ["9.2"], 60)
+                while not isinstance(
+                    message := await asyncio.wait_for(messages.get(), PATIENCE), Ended
+                ):
+                    if isinstance(message, Judged):
+                        states.add(message.state)
+                if job in (10, 510):
+                    (server,) = psutil.Process().children()
+                    sizes.append((server.memory_info().rss, server.num_fds()))
+        finally:
+            await warm.close()
+        return sizes, states
+
+    path, text = filled(toy_course, "9.2", RIGHT)
+    path.write_text(text, encoding="utf-8")
+    ((size, files), (later, files_later)), states = asyncio.run(sit())
+    assert states == {"done"}
+    assert later - size < 5 * 2**20 and files_later == files
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FORK, reason="each check is a process of its own here")
+def test_the_wrong_answers_of_real_holes_get_the_verdicts_of_check(tmp_path):
+    import dataclasses
+    import shutil
+
+    from workshop import course
+
+    real = course.load()
+    ignored = shutil.ignore_patterns(*course.LEFT_BEHIND)
+    shutil.copytree(real.solutions, tmp_path / "solutions", ignore=ignored)
+    for part in real.parts:
+        solved = real.solutions / part.folder
+        shutil.copytree(solved, tmp_path / part.folder, ignore=ignored)
+    read = dataclasses.replace(real, root=tmp_path, parts=(real.part("2"),))
+    answers = [
+        (id, answer.body) for id in ("2.3", "2.6", "2.11") for answer in read.holes[id].wrong
+    ]
+
+    async def sit():
+        async with watched(read) as (session, front):
+            state = await until(session, front, idle)
+            assert state.done == len(state.holes)
+            for id, body in answers:
+                seen = session.state.seen
+                path, text = filled(read, id, body)
+                ours = path.read_text(encoding="utf-8")
+                path.write_text(text, encoding="utf-8")
+                state = await until(
+                    session, front, lambda s, seen=seen: s.seen is not seen and idle(s)
+                )
+                (alone,) = checks.results(read, [read.holes[id]])
+                found = state.verdicts[id]
+                assert (found.state, found.message) == (alone.state, alone.message)
+                assert found.state != "done", body
+                path.write_text(ours, encoding="utf-8")
+                await until(
+                    session, front,
+                    lambda s, id=id: idle(s) and s.verdicts[id].state == "done",
+                )  # fmt: skip
+
+    asyncio.run(sit())

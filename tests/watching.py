@@ -12,7 +12,7 @@ from workshop.watch import view
 from workshop.watch.session import Options, Session
 from workshop.watch.state import Event, State
 
-PATIENCE = 60  # seconds until a test gives up; nothing is asserted about time
+PATIENCE = 120  # seconds until a test gives up; nothing is asserted about time
 
 
 class Seen:
