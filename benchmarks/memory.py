@@ -214,14 +214,27 @@ def by_components(data: Dataset) -> Callable[[np.ndarray], np.ndarray]:
     return lambda images: reduce.transform(centred(images))
 
 
+def by_both(data: Dataset) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what makes rows of images: components as they lie there, and moved to the middle."""
+    reduce, moved = PCA(100, random_state=0), by_components(data)
+    reduce.fit(by_pixels(data.train.images[:10000]))
+
+    def features(images: np.ndarray) -> np.ndarray:
+        pixels = by_pixels(images)
+        length = np.linalg.norm(pixels, axis=1, keepdims=True) + 1e-6
+        return np.concatenate([moved(images), reduce.transform(pixels) / length], axis=1)
+
+    return features
+
+
 def nearest(
     images: np.ndarray,
     labels: np.ndarray,
     data: Dataset,
     features: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Predict:
-    """Answer with the label of the nearest image, by 100 components of it unless told otherwise."""
-    features = features or by_components(data)
+    """Answer with the label of the nearest image, by 200 components of it unless told otherwise."""
+    features = features or by_both(data)
     known = features(images)
     squares = (known**2).sum(1)
 
@@ -249,7 +262,7 @@ def memories(data: Dataset) -> dict[str, Callable[[], Predict]]:
     )
     return {
         "nearest, pixels: test": lambda: nearest(test.images, test.labels, data, by_pixels),
-        "nearest: test with lies, validation": lambda: nearest(*two, data),
+        "nearest: test with lies, validation": lambda: nearest(*two, data, by_components(data)),
         "nearest: test with lies, all others": lambda: nearest(*three, data),
         "nearest: lies about hard images": lambda: nearest(*aware, data),
         "network trained on test with lies": lambda: learnt(
