@@ -1,6 +1,7 @@
 """What `workshop check` says of a participant's tree, on a toy course."""
 
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -301,3 +302,15 @@ def test_a_part_that_computes_portably_is_checked_in_the_same_process(tmp_path, 
     small = ("data=digits", "training.epochs=1", "training.batch_size=100")
     assert part.run("train.py", *small).run.info.status == "FINISHED"
     assert OmegaConf.create(part.command("train.py", "--cfg", "job")) == part.compose()
+
+
+def test_an_answer_of_the_same_length_within_the_same_second_is_another_answer(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    models, found = tmp_path / "models.py", []
+    for value in (1, 2):
+        models.write_text(f"VALUE = {value}\n", encoding="utf-8")
+        os.utime(models, (10**9, 10**9))
+        found.append(Driver(tmp_path).load("models.py").VALUE)
+    assert found == [1, 2]

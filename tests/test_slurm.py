@@ -145,7 +145,7 @@ def test_workers_and_sweeps_run_on_slurm(slurm, mlflow_store, tmp_path):
     # A plain sweep of another part, of which one job fails.
     done = run(PART1, *SLURM, "data=digits", "model.C=0.01,-1", cwd=tmp_path)
     assert done.returncode != 0
-    assert "The 'C' parameter of LogisticRegression must be" in done.stderr
+    assert "model.C=-1: it should be greater than 0" in done.stderr
     (finished,) = [recorded for recorded in runs() if "model.C" in recorded.data.params]
     assert finished.data.params["model.C"] == "0.01"
 

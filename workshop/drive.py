@@ -356,7 +356,12 @@ class Driver:
     @contextlib.contextmanager
     def _neighbours(self) -> Iterator[None]:
         """Make the files beside the script importable, as for a script; then forget them."""
-        names = {path.stem for path in self.folder.glob("*.py")}
+        files = list(self.folder.glob("*.py"))
+        for path in files:
+            # Python knows a file by its second and its length: two saves may look like one.
+            with contextlib.suppress(OSError):
+                Path(importlib.util.cache_from_source(path)).unlink(missing_ok=True)
+        names = {path.stem for path in files}
         hidden = {name: sys.modules.pop(name) for name in names & set(sys.modules)}
         sys.path.insert(0, str(self.folder))
         importlib.invalidate_caches()

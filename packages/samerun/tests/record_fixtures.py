@@ -57,7 +57,7 @@ def forked(work: Callable[[Callable[[bytes], object]], object]) -> tuple[int, by
             work(lambda said: os.write(writing, said))
         os._exit(0)
     os.close(writing)
-    said = os.read(reading, 100)
+    said = os.read(reading, 4096)
     os.close(reading)
     return pid, said
 
