@@ -5,7 +5,7 @@ Tests that are asked for by file or name run in this process: two others would t
 
 import pytest
 
-MOST = 4  # each comes to hold a gigabyte
+MOST = 4  # each comes to hold two gigabytes
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist, for `-n auto`
