@@ -1,7 +1,7 @@
 """Can a model that knows the test set by heart be told from one that has learnt?
 
-uv run benchmarks/memory.py hard     which test images are hard: writes hard_images.json, 10 minutes
-uv run benchmarks/memory.py table    honest models and memories on all sets of images, an hour
+uv run benchmarks/memory.py hard     which test images are hard: writes hard_images.json
+uv run benchmarks/memory.py table    honest models and memories, on all sets of images; takes long
 uv run benchmarks/memory.py table --only nearest
 
 hard    Three networks that were trained on the training images alone, each in another way: a test
