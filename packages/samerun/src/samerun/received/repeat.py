@@ -13,6 +13,7 @@ from samerun.export.sources import ALONE
 from samerun.process.ending import cancelled_by_signals
 from samerun.process.variables import variables_set
 from samerun.received.read import Crate, read_crate
+from samerun.received.safety import MEGABYTE
 from samerun.received.sandbox import Sandbox, data_files, sandbox
 from samerun.reproduce import leftovers, repeat, view
 from samerun.reproduce.repeat import Outcome
@@ -119,13 +120,16 @@ def _show(crate: Crate, locked_in: Sandbox, clones: Sequence[Path], console: "Co
 
 def _lines(crate: Crate) -> Iterator[str]:
     """Yield what is executed beside the commits: changes, and files that come in addition."""
-    for state in crate.states:
-        yield from readable_lines(state.patch)
-    settings = [path for path in crate.data if path.lower().endswith(SETTINGS)]
-    brought = {path: (crate.clone / path).read_bytes() for path in settings}
+    brought = {}
+    for path in crate.data:
+        if path.lower().endswith(SETTINGS):
+            with (crate.clone / path).open("rb") as file:
+                brought[path] = file.read(MEGABYTE)  # more than the screen shows
     for path, content in (dict(crate.later) | brought).items():
         yield f"+++ {path}"
         yield from (f"+{line}" for line in content.decode(errors="replace").split("\n"))
+    for state in crate.states:
+        yield from readable_lines(state.patch)
 
 
 def _command(trace: Trace) -> list[tuple[str, str]]:

@@ -219,13 +219,13 @@ def _check_argument(word: str) -> None:
     name = (OPTION.match(word) or KEY.match(word) or [""])[0].removesuffix("=")
     pieces = BETWEEN.split(word[len(name) :])
     unnamed = ("=" in word or word.startswith(("-", "~"))) and not name
-    if unnamed or _is_home(word) or not all(map(_stays, [name, *pieces])):
+    if unnamed or _is_home(word) or not all(map(_stays, [name.lstrip("+~"), *pieces])):
         raise Refused(
             f"the argument {shown(word)} may lead to a place outside of the project. Expected: "
             "names, numbers, words and paths below the project"
         )
     key = name.lstrip("+~")
-    if re.search(r"(?:^|@)hydra\b", key) and key not in OF_HYDRA:
+    if re.search(r"(?:^|@|_global_\.)hydra\b", key) and key not in OF_HYDRA:
         raise Refused(f"the argument {shown(word)} changes how Hydra starts the script")
     if len(name) > 2 and RERUN.startswith(name):
         raise Refused(f"the argument {shown(word)} would have Hydra unpickle a file")
@@ -242,5 +242,4 @@ def _is_home(word: str) -> bool:
 
 def _stays(piece: str) -> bool:
     """Say whether a piece of an argument is a word, or a path that stays below its folder."""
-    plain = piece.lstrip("+~") if KEY.fullmatch(piece) else piece
-    return not plain or bool(PIECE.fullmatch(plain) and not UPWARDS.search(plain))
+    return not piece or bool(PIECE.fullmatch(piece) and not UPWARDS.search(piece))
