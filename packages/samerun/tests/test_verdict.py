@@ -330,6 +330,22 @@ def test_the_ends_of_an_interval_may_move_with_its_accuracy() -> None:
         assert judged(again, scored(90)).kind == kind, low
 
 
+def test_the_ends_of_an_interval_are_those_of_its_step() -> None:
+    def scored(*right: int) -> RecordedRun:
+        values: dict[str, list[tuple[int, float]]] = {"test_acc": [], "test_acc_low": []}
+        values["test_acc_high"] = []
+        for step, one in enumerate(right):
+            low, high = Share(one / 100, 100).interval
+            values["test_acc"].append((step, one / 100))
+            values["test_acc_low"].append((step, low))
+            values["test_acc_high"].append((step, high))
+        return metrics(RUN, **values)
+
+    first = scored(50, 90)
+    for right, kind in (((51, 90), "within tolerance"), ((61, 90), "different")):
+        assert judged(machine(scored(*right), arithmetic=OTHER_BITS), first).kind == kind
+
+
 def test_a_step_at_which_an_accuracy_is_no_share_of_its_rows_has_no_interval() -> None:
     first = metrics(RUN, val_accuracy=[(1, 0.50001), (2, 0.8), (3, 0.9)])
     near = metrics(RUN, val_accuracy=[(1, 0.50002), (2, 0.8), (3, 0.9)])

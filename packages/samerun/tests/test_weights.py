@@ -106,3 +106,18 @@ def test_an_archive_is_read_a_block_at_a_time(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 6 * 2**20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_damaged_archive_of_another_compression_is_taken_as_its_bytes_are(
+    method: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.skops"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("schema.json", b"{}")
+        archive.writestr("1.npy", bytes(range(256)) * 400)
+    content = bytearray(path.read_bytes())
+    begin = content.index(b"1.npy") + len(b"1.npy")
+    content[begin + 12 : begin + 40] = b"\xff" * 28
+    path.write_bytes(content)
+    assert weights_digest(path) == hashlib.sha256(content).hexdigest()

@@ -89,14 +89,15 @@ def _rows_of_interval(run: "RecordedRun", metric: str) -> int | None:
     return least if abs(bottom - low) < 1e-9 and abs(top - high) < 1e-9 else None
 
 
-def end_of_interval(run: "RecordedRun", metric: str) -> tuple[float, float, int] | None:
-    """Return between what an end of an interval may lie that a run logged beside an accuracy, such
-    as `test_accuracy_low`, and the rows; None of any other metric.
+def end_of_interval(run: "RecordedRun", metric: str, step: int) -> tuple[float, float, int] | None:
+    """Return between what an end of an interval may lie that a run logged at a step beside an
+    accuracy, such as `test_accuracy_low`, and the rows; None of any other metric.
 
     The accuracy may lie in its interval, and the end moves with it.
     """
     name, _, end = metric.rpartition("_")
-    if end not in ENDS or not (of_rows := share(run, name)):
+    value = dict(run.metrics.get(name, ())).get(step)
+    if end not in ENDS or value is None or not (of_rows := share(run, name, value)):
         return None
     lowest, highest = (
         wilson_interval(bound * of_rows.rows, of_rows.rows)[ENDS.index(end)]

@@ -253,7 +253,7 @@ def _pairs(comparison: Comparison) -> Iterator[_Pair]:
                 low, high, rows = was - most, was + most, None
                 if of_rows := share(comparison.first, metric.name, was):
                     (low, high), rows = of_rows.interval, of_rows.rows
-                elif of_end := end_of_interval(comparison.first, metric.name):
+                elif of_end := end_of_interval(comparison.first, metric.name, step):
                     low, high, rows = of_end
                 yield _Pair(metric.name, step, was, now, low, high, rows)
 

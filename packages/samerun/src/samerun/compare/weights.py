@@ -7,6 +7,7 @@ two files with equal weights may differ.
 
 import contextlib
 import hashlib
+import lzma
 import re
 import zipfile
 import zlib
@@ -38,7 +39,8 @@ def weights_digest(path: Path) -> str:
     """
     if path.suffix.lower() == ".skops":
         with contextlib.suppress(
-            zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError
+            *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError),
+            *(NotImplementedError, RuntimeError, ValueError),
         ):
             return _of_skops(path)
     with path.open("rb") as file:
