@@ -345,6 +345,13 @@ def test_data_that_another_user_does_not_let_read_is_named(
             )
 
 
+def test_data_that_cannot_be_looked_at_is_named(trace: Trace, tmp_path: Path) -> None:
+    path = str(tmp_path / ("long" * 80))  # longer than a name may be
+    named = replace(trace, files=(data_file(path, b"1\n"),))
+    with pytest.raises(Obstacle, match="data cannot be read"):
+        data.bring(tmp_path / "made", named, [])
+
+
 def test_data_is_counted_by_what_became_of_it(trace: Trace, tmp_path: Path) -> None:
     (tmp_path / "made").mkdir()
     for path in (tmp_path / "made" / "committed.csv", tmp_path / "b.csv"):

@@ -61,7 +61,11 @@ def _found(file: KnownFile, places: Iterable[Path]) -> Path | None:
     """Return the first place where a file is what it was; None if none has a file."""
     changed = ""
     for path in places:
-        if not path.is_file():
+        try:
+            if not path.is_file():
+                continue
+        except OSError as error:
+            changed = changed or f"The data cannot be read: {path}: {error.strerror}."
             continue
         if not (why := _changed(path, file)):
             return path

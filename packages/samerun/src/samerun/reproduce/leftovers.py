@@ -73,8 +73,11 @@ def remove(folder: Path) -> None:
     No link is followed: the run may have been a stranger's.
     """
     shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        if not os.path.islink(folder):
+            os.chmod(folder, stat.S_IRWXU)
     for within, folders, files in os.walk(folder):
-        for name in (".", *folders, *files):
+        for name in (*folders, *files):
             if not os.path.islink(path := os.path.join(within, name)):
                 with contextlib.suppress(OSError):
                     os.chmod(path, stat.S_IRWXU)
