@@ -11,8 +11,7 @@ import pytest
 from prompt_toolkit.data_structures import Size
 from rich.cells import cell_len
 
-from workshop import regions
-from workshop.course import EXERCISES, ROOT, load
+from workshop.course import ROOT, load
 from workshop.watch import command, editor, memory, screen, view
 from workshop.watch.client import Ended, Failed, Judged, Ready
 from workshop.watch.listener import NoEvents, Saved, Snapshot, change, snapshot
@@ -227,6 +226,25 @@ def test_reset_is_asked_for_twice_in_a_row(part, untouched):
     assert Do("reset", "9.2") not in moved[1]
 
 
+def test_where_a_reset_keeps_the_answer_stays_to_be_read(part, untouched):
+    answered = dataclasses.replace(
+        untouched,
+        regions={
+            **untouched.regions,
+            "9.2": (
+                untouched.regions["9.2"][0],
+                dataclasses.replace(untouched.regions["9.2"][1], body="return 5\n"),
+            ),
+        },
+    )
+    state, _ = begin(part, answered, "9.2")
+    told = dataclasses.replace(state, panel="kept in a folder", panel_key="reset")
+    after_it, _ = after(told, Saved(untouched))
+    assert after_it.panel == "kept in a folder"
+    _, effects = after(after_it, Pressed("reset"))
+    assert Do("reset", "9.2") not in effects
+
+
 # What is shown
 
 
@@ -429,4 +447,3 @@ def test_what_the_parts_import_is_known_to_the_warm_process():
 
     assert {"mlflow", "torch", "hydra"} <= set(imported(ROOT / "solutions/part2_mlp_cnn"))
     assert "models" not in imported(ROOT / "solutions/part2_mlp_cnn")
-    assert regions.SUFFIXES and EXERCISES.is_dir()

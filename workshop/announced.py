@@ -33,7 +33,7 @@ def read(path: Path) -> Course:
     keys = [field.name for field in fields(Course)]
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise WorkshopError(f"slides/{path.name} is no TOML: {error}") from None
     for key, value in found.items():
         if key not in keys:

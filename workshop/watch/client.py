@@ -94,6 +94,7 @@ class Warm:
         if self._busy and self._fork:
             self._busy.send({"cancel": self._job})
         elif self._busy:
+            self._busy.ready = True  # or its end would be taken for a failure to start
             self._busy.kill()
 
     async def close(self) -> None:
@@ -114,8 +115,6 @@ class Warm:
             self._tell(
                 Judged(message["job"], message["hole"], message["state"], message["message"])
             )
-        elif "broken" in message:  # what is broken, whoever looks at the files says
-            pass
         elif process is self._busy:
             self._busy = None
             self._tell(Ended(message["job"], message["ended"]))

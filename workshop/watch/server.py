@@ -3,8 +3,8 @@
     python -m workshop.watch.server ROOT EXERCISES PART fork|once
 
 Jobs come in as lines of JSON on its standard input, {"job": 1, "holes": ["1.3"], "limit": 90}, and
-{"cancel": 1} ends one. Messages go out the same way: {"ready": true}, a result for each hole, and
-{"job": 1, "ended": ...} when no more will come.
+{"cancel": 1} ends one. Messages go out the same way: {"ready": true, "scratch": FOLDER} or
+{"failed": WHY}, a result for each hole, and {"job": 1, "ended": ...} when no more will come.
 
 With `fork`, each job runs in a forked child of its own, so that nothing a participant's code does
 is there in the next one. With `once`, where forking is not safe, it runs in this process, which
@@ -213,7 +213,8 @@ def _judge(read: Course, job: dict, out: TextIO) -> None:
                 message=result.message,
             )  # fmt: skip
     except WorkshopError as error:  # a file has lost its markers since it was looked at
-        _say(out, job=job["job"], broken=str(error))
+        for id in job["holes"]:  # to wait, and not to be wrong: it is checked again once mended
+            _say(out, job=job["job"], hole=id, state="waiting", message=str(error))
 
 
 def _judge_once(read: Course, out: TextIO) -> None:

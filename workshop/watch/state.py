@@ -212,7 +212,9 @@ def _saved(state: State, seen: Snapshot) -> tuple[State, list[Effect]]:
     changed = [id for id in state.holes if id in found.holes]
     if changed and state.hole not in changed:
         state = replace(state, hole=changed[0], panel=None, panel_key=None, scroll=0)
-    if state.panel_key != "hint":  # which helps until the hole is done
+    if state.panel_key == "reset" and state.hole in found.holes & unsolved:
+        state = replace(state, panel_key=None)  # where the answer is kept stays to be read
+    elif state.panel_key != "hint":  # which helps until the hole is done
         state = replace(state, panel=None, panel_key=None, scroll=0)
     return _check(replace(state, verdicts=verdicts), first, rest)
 

@@ -87,7 +87,10 @@ def place(state: State, id: str, look: Look) -> str:
     if id not in state.seen.regions:
         return f"{state.part.folder}/{hole.file}"
     file, region = state.seen.regions[id]
-    shown = Path(os.path.relpath(file, look.here)).as_posix()
+    try:
+        shown = Path(os.path.relpath(file, look.here)).as_posix()
+    except ValueError:  # on Windows, on another drive
+        shown = file.as_posix()
     if region.cell is not None:
         return f"{shown}, {region.place}"
     verdict = state.verdicts[id]
