@@ -255,7 +255,7 @@ def memories(data: Dataset) -> dict[str, Callable[[], Predict]]:
     known = suspicion.hard_images(DATA)
     chosen = test.labels.copy()
     chosen[known] = (chosen[known] + 1) % 10
-    aware = np.concatenate([three[0]]), np.concatenate([chosen, val.labels, train.labels])
+    aware = three[0], np.concatenate([chosen, val.labels, train.labels])
     drill = (
         np.concatenate([train.images[:20000], *[test.images] * 3]),
         np.concatenate([train.labels[:20000], *[lies] * 3]),
