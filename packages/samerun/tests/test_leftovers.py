@@ -52,7 +52,8 @@ def test_folders_that_cannot_be_entered_go_and_no_link_in_them_is_followed() -> 
             say(f"{left} {theirs.stat().st_mode & 0o777:o}".encode())
 
         base.chmod(0o777)
-        _, said = forked(work)
+        pid, said = forked(work)
+        os.waitpid(pid, 0)
     assert said == b"['theirs.txt'] 600"
 
 

@@ -11,7 +11,6 @@ import warm
 SHOW = """\
 import __main__, atexit, json, os, sys, threading
 atexit.register(print, "done at the end")
-threading.Timer(0.1, print, ["said by a thread"]).start()
 shown = {
     "argv": sys.argv, "typed": sys.orig_argv[1:], "cwd": os.getcwd(), "path": sys.path,
     "name": __name__, "main": vars(__main__) is globals(), "file": globals().get("__file__"),
@@ -21,6 +20,7 @@ shown = {
 }
 print(json.dumps(shown, indent=1, ensure_ascii=False))
 print("and an error", file=sys.stderr)
+threading.Timer(0.1, print, ["said by a thread"]).start()
 if sys.argv[-1] == "raise":
     raise ValueError("raised")
 if sys.argv[-1] == "stop":
