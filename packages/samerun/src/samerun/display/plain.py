@@ -11,10 +11,10 @@ from typing import Any
 FEW = 3  # values or names in one sentence
 
 
-def few(items: Iterable[object]) -> str:
+def few(items: Iterable[object], most: int = FEW) -> str:
     """Return the first things of many, with commas between them, and how many more there are."""
     left = iter(items)
-    shown, more = [str(item) for item in islice(left, FEW)], sum(1 for _ in left)
+    shown, more = [str(item) for item in islice(left, most)], sum(1 for _ in left)
     return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
